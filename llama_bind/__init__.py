@@ -1,0 +1,1 @@
+"""llama_bind: the Python home of llama.cpp."""

@@ -1,0 +1,297 @@
+"""Every error this library raises on purpose, one tree.
+
+::
+
+    LlamaBindError
+    ├── LibraryError                    the native libraries themselves
+    │   ├── LibraryNotFoundError        (OSError) no library where it was looked for
+    │   ├── SymbolNotFoundError         (AttributeError) the library lacks a function
+    │   └── NativeAbortError            (RuntimeError) native code failed an assertion or threw; carried here
+    ├── ModelError                      (ValueError) a model or adapter file
+    │   ├── ModelNotFoundError          (FileNotFoundError) no such file, or not a file
+    │   ├── ModelFormatError            not a GGUF that llama.cpp can take: says what and where
+    │   ├── ModelLoadError              llama.cpp refused it, with its own words
+    │   ├── AdapterError                a LoRA or control vector that does not fit
+    │   └── DownloadError               (OSError) fetching a file failed
+    │       └── ChecksumError           the bytes that came are not the bytes asked for
+    ├── ContextError                    (ValueError) no context could be made with these options
+    │   └── ContextOverflowError        more tokens than the context holds
+    ├── DecodeError                     (RuntimeError) llama_decode or llama_encode failed
+    │   ├── NoCellsError                no room in the memory for the batch
+    │   └── DecodeAbortedError          the abort callback stopped it
+    ├── StateError                      (ValueError) a saved state that does not fit
+    ├── InputError                      (ValueError) an argument; ``param`` names it
+    │   ├── TokenError                  a token id outside the vocabulary
+    │   ├── TextEncodingError           text that is not valid Unicode
+    │   ├── GrammarError                a grammar that does not parse: line and column
+    │   ├── MessageError                a chat message of the wrong shape
+    │   └── TemplateError               a chat template that fails, loops or grows too much
+    ├── UnknownOptionError              (TypeError) a keyword that does not exist; names the nearest
+    ├── UnsupportedError                (ValueError) this model or build cannot do that
+    ├── ClosedError                     (RuntimeError) the object was closed
+    ├── ForkedError                     (RuntimeError) the object belongs to the parent process
+    └── RequestError                    (RuntimeError) one request ended early
+        ├── CancelledError              it was cancelled
+        └── EngineFailedError           the engine thread ended; carries the cause
+
+Every class carries its facts as attributes. Builtin twins are there so that callers which catch ``ValueError``,
+``OSError`` or ``RuntimeError`` keep working. Not for: warnings, or errors of the HTTP layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "AdapterError",
+    "CancelledError",
+    "ChecksumError",
+    "ClosedError",
+    "ContextError",
+    "ContextOverflowError",
+    "DecodeAbortedError",
+    "DecodeError",
+    "DownloadError",
+    "EngineFailedError",
+    "ForkedError",
+    "GrammarError",
+    "InputError",
+    "LibraryError",
+    "LibraryNotFoundError",
+    "LlamaBindError",
+    "MessageError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "NativeAbortError",
+    "NoCellsError",
+    "RequestError",
+    "StateError",
+    "SymbolNotFoundError",
+    "TemplateError",
+    "TextEncodingError",
+    "TokenError",
+    "UnknownOptionError",
+    "UnsupportedError",
+]
+
+
+class LlamaBindError(Exception):
+    """Base of all errors of this library."""
+
+
+class LibraryError(LlamaBindError):
+    """Something about the native libraries."""
+
+
+class LibraryNotFoundError(LibraryError, OSError):
+    """No native library could be loaded. ``tried``: one line for each place and what happened there."""
+
+    def __init__(self, message: str, *, tried: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
+class SymbolNotFoundError(LibraryError, AttributeError):
+    """The loaded library has no such function. ``symbol``, ``library``."""
+
+    def __init__(self, message: str, *, symbol: str = "", library: str = "") -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.library = library
+
+
+class NativeAbortError(LibraryError, RuntimeError):
+    """Native code failed an assertion or threw an exception inside a guarded call.
+
+    ``native_message`` is what it said. The object the call was made on may be in an undefined state: close it.
+    """
+
+    def __init__(self, message: str, *, native_message: str = "") -> None:
+        super().__init__(message)
+        self.native_message = native_message or message
+
+
+class ModelError(LlamaBindError, ValueError):
+    """A model or adapter file. ``path`` is the file, where there is one."""
+
+    def __init__(self, message: str, *, path: str | Path | None = None) -> None:
+        super().__init__(message)
+        self.path = None if path is None else str(path)
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is no such file, or it is not a file."""
+
+    __str__ = Exception.__str__
+
+
+class ModelFormatError(ModelError):
+    """The file is not a GGUF that llama.cpp can take. ``path``, ``reason``, ``offset`` (bytes, where known)."""
+
+    def __init__(
+        self, message: str, *, path: str | Path | None = None, reason: str = "", offset: int | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.reason = reason or message
+        self.offset = offset
+
+
+class ModelLoadError(ModelError):
+    """llama.cpp refused the model. ``log`` holds the native log lines of the failing call."""
+
+    def __init__(self, message: str, *, path: str | Path | None = None, log: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.log = log
+
+
+class AdapterError(ModelError):
+    """A LoRA adapter or control vector cannot be used with this model."""
+
+
+class DownloadError(ModelError, OSError):
+    """A file could not be fetched. ``source`` says from where."""
+
+    __str__ = Exception.__str__
+
+    def __init__(self, message: str, *, path: str | Path | None = None, source: str = "") -> None:
+        super().__init__(message, path=path)
+        self.source = source
+
+
+class ChecksumError(DownloadError):
+    """The bytes are not the ones asked for. ``expected`` and ``actual`` are sha256 in hex."""
+
+    def __init__(
+        self, message: str, *, path: str | Path | None = None, source: str = "", expected: str = "", actual: str = ""
+    ) -> None:
+        super().__init__(message, path=path, source=source)
+        self.expected = expected
+        self.actual = actual
+
+
+class ContextError(LlamaBindError, ValueError):
+    """No context could be made with these options."""
+
+
+class ContextOverflowError(ContextError):
+    """More tokens than the context holds. ``requested`` and ``limit`` are counts of tokens."""
+
+    def __init__(self, requested: int, limit: int, hint: str = "") -> None:
+        # The first clause is a contract: other projects match it with a regular expression.
+        advice = hint or "shorten the prompt or load the model with a larger n_ctx"
+        super().__init__(f"Requested tokens ({requested}) exceed context window of {limit}; {advice}")
+        self.requested = requested
+        self.limit = limit
+
+
+class DecodeError(LlamaBindError, RuntimeError):
+    """``llama_decode`` or ``llama_encode`` failed. ``code`` is its return value."""
+
+    def __init__(self, message: str, *, code: int = -1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NoCellsError(DecodeError):
+    """The memory has no room for the batch (return value 1)."""
+
+
+class DecodeAbortedError(DecodeError):
+    """The abort callback stopped the call (return value 2)."""
+
+
+class StateError(LlamaBindError, ValueError):
+    """A saved state that is damaged or belongs to another model or context."""
+
+
+class InputError(LlamaBindError, ValueError):
+    """An argument cannot be used. ``param`` names it."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class TokenError(InputError):
+    """A token id outside the vocabulary. ``token``, ``n_vocab``."""
+
+    def __init__(self, token: int, n_vocab: int, *, param: str | None = None) -> None:
+        super().__init__(f"token id {token} is outside the vocabulary (0 to {n_vocab - 1})", param=param)
+        self.token = token
+        self.n_vocab = n_vocab
+
+
+class TextEncodingError(InputError):
+    """Text that is not valid Unicode: a lone surrogate in a ``str``, or ``bytes`` that are not UTF-8."""
+
+
+class GrammarError(InputError):
+    """A grammar does not parse. ``line`` and ``column`` count from 1, where known."""
+
+    def __init__(
+        self, message: str, *, line: int | None = None, column: int | None = None, param: str | None = "grammar"
+    ) -> None:
+        where = f"line {line}, column {column}: " if line is not None else ""
+        super().__init__(where + message, param=param)
+        self.line = line
+        self.column = column
+
+
+class MessageError(InputError):
+    """A chat message of the wrong shape. ``index`` is its place in the list."""
+
+    def __init__(self, message: str, *, index: int | None = None, param: str | None = "messages") -> None:
+        super().__init__(message, param=param)
+        self.index = index
+
+
+class TemplateError(InputError):
+    """A chat template does not compile, raised, reached for what it may not, ran too long or wrote too much."""
+
+    def __init__(self, message: str, *, line: int | None = None, param: str | None = "chat_template") -> None:
+        super().__init__(message, param=param)
+        self.line = line
+
+
+class UnknownOptionError(LlamaBindError, TypeError):
+    """A keyword that does not exist. ``name``, and ``nearest`` when one is close."""
+
+    def __init__(self, name: str, *, where: str, nearest: str | None = None) -> None:
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"{where} got an unexpected keyword argument {name!r}{hint}")
+        self.name = name
+        self.nearest = nearest
+
+
+class UnsupportedError(LlamaBindError, ValueError):
+    """This model, or this build of the library, cannot do what was asked."""
+
+
+class ClosedError(LlamaBindError, RuntimeError):
+    """The object was closed. ``what`` names it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is closed; make a new one")
+        self.what = what
+
+
+class ForkedError(LlamaBindError, RuntimeError):
+    """The object was made before ``os.fork`` and belongs to the parent process."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was made in another process; make a new one after the fork (or use 'spawn')")
+        self.what = what
+
+
+class RequestError(LlamaBindError, RuntimeError):
+    """One request ended before its time."""
+
+
+class CancelledError(RequestError):
+    """The request was cancelled."""
+
+
+class EngineFailedError(RequestError):
+    """The engine thread ended. ``__cause__`` says why."""

@@ -1,0 +1,267 @@
+"""The options of models, contexts, sampling and requests: the one definition that everything else is derived from.
+
+Frozen dataclasses; a value of None means "decide for me" and the doc says how. Not for: reading the environment or
+files, or turning options into C structs (that is ``core``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llama_bind.options import option
+
+__all__ = [
+    "CACHE_TYPES",
+    "DEFAULT_SAMPLERS",
+    "SAMPLERS",
+    "AdapterSpec",
+    "ContextParams",
+    "ModelParams",
+    "RequestParams",
+    "SamplingParams",
+    "TensorBufferOverride",
+]
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""Types that llama.cpp can keep the K and V cache in."""
+
+SAMPLERS = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typical_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+    "infill",
+    "adaptive_p",
+)
+"""Names that `SamplingParams.samplers` may hold. Logit bias and grammar come first, the final draw last, always."""
+
+DEFAULT_SAMPLERS = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typical_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+)
+"""llama.cpp's default order (common/common.h)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterSpec:
+    """A LoRA adapter file and its scale (1.0: as trained)."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorBufferOverride:
+    """Tensors whose name matches the regular expression `pattern` go to the buffer type `buffer_type` ("CPU", "CUDA0")."""
+
+    pattern: str
+    buffer_type: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelParams:
+    """How a model file is loaded (`llama_model_params`)."""
+
+    n_gpu_layers: int | None = option(
+        None, "Layers to put on the GPU; -1 is all. Unset: all when a GPU is present.", low=-1
+    )
+    split_mode: int | str = option(
+        "layer",
+        "How to split over several GPUs: none, layer, row, tensor (or llama.cpp's number).",
+        choices=("none", "layer", "row", "tensor", 0, 1, 2, 3),
+    )
+    main_gpu: int = option(0, "The GPU that holds everything when split_mode is none.", low=0, high=1024)
+    tensor_split: Sequence[float] | None = option(None, "Share of the model for each GPU, in order.")
+    devices: Sequence[str] | None = option(
+        None, "Names of the devices to use, as `llama-bind doctor` lists them; empty: CPU only."
+    )
+    tensor_buft_overrides: Sequence[TensorBufferOverride | tuple[str, str]] | None = option(
+        None, "Pairs of a tensor name pattern and a buffer type, e.g. ('exps', 'CPU').", cli=False
+    )
+    vocab_only: bool = option(False, "Load the vocabulary without the weights: tokenizing works, generating does not.")
+    use_mmap: bool = option(True, "Map the file into memory instead of reading it.")
+    use_mlock: bool = option(False, "Keep the model in physical memory.")
+    use_direct_io: bool = option(False, "Read past the page cache where the system can; takes the place of use_mmap.")
+    lazy_mode: str = option(
+        "auto", "Read big tensors that the architecture marks on demand.", choices=("off", "auto", "on")
+    )
+    load_mtp: bool | None = option(None, "Load multi-token-prediction layers. Unset: llama.cpp's default.")
+    check_tensors: bool = option(False, "Check every tensor's data while loading (slow).")
+    use_extra_bufts: bool = option(True, "Repack weights into faster layouts where the CPU has them.")
+    no_host: bool = option(False, "Bypass host buffers so that extra buffer types can be used.")
+    kv_overrides: Mapping[str, bool | int | float | str] | None = option(
+        None, "Values that replace those of the file's metadata.", cli=False
+    )
+    numa: bool | str = option(
+        False,
+        "NUMA strategy: False, distribute (or True), isolate, numactl, mirror. Once per process.",
+        choices=(False, True, "distribute", "isolate", "numactl", "mirror", 0, 1, 2, 3, 4),
+    )
+    rpc_servers: Sequence[str] | None = option(None, "host:port of llama.cpp RPC servers whose devices are added.")
+    check_model: bool = option(True, "Check the file for damage that would crash llama.cpp before loading it.")
+    progress_callback: Callable[[float], Any] | None = option(
+        None, "Called with the share loaded (0 to 1); returning False stops the load.", cli=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextParams:
+    """How a context is made (`llama_context_params`)."""
+
+    n_ctx: int | None = option(
+        None,
+        "Tokens of context. 0: the model's own. Unset: the model's own up to 8192, less where memory is short.",
+        low=0,
+        high=2**31 - 1,
+    )
+    n_batch: int = option(2048, "Most tokens in one call of llama_decode.", low=1, high=2**20)
+    n_ubatch: int = option(512, "Most tokens computed at once.", low=1, high=2**20)
+    n_seq_max: int = option(1, "Most sequences that run at the same time.", low=1, high=256)
+    kv_unified: bool | None = option(None, "One cache shared by all sequences. Unset: chosen by n_seq_max.")
+    n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
+    n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)
+    rope_scaling_type: int | str = option(
+        "unspecified",
+        "RoPE scaling: unspecified (the model's), none, linear, yarn, longrope.",
+        choices=("unspecified", "none", "linear", "yarn", "longrope", -1, 0, 1, 2, 3),
+    )
+    rope_freq_base: float = option(0.0, "RoPE base frequency; 0: the model's.", low=0)
+    rope_freq_scale: float = option(0.0, "RoPE frequency scale; 0: the model's.", low=0)
+    yarn_ext_factor: float = option(-1.0, "YaRN extrapolation mix; negative: the model's.")
+    yarn_attn_factor: float = option(-1.0, "YaRN magnitude scale; negative: the model's.")
+    yarn_beta_fast: float = option(-1.0, "YaRN low correction dimension; negative: the model's.")
+    yarn_beta_slow: float = option(-1.0, "YaRN high correction dimension; negative: the model's.")
+    yarn_orig_ctx: int = option(0, "YaRN original context; 0: the model's.", low=0, high=2**31 - 1)
+    pooling_type: int | str = option(
+        "unspecified",
+        "How embeddings of tokens become one: unspecified (the model's), none, mean, cls, last, rank.",
+        choices=("unspecified", "none", "mean", "cls", "last", "rank", -1, 0, 1, 2, 3, 4),
+    )
+    attention_type: int | str = option(
+        "unspecified",
+        "Attention for embeddings: unspecified (the model's), causal, non_causal.",
+        choices=("unspecified", "causal", "non_causal", -1, 0, 1),
+    )
+    embedding: bool = option(False, "Make embeddings; see `Llama.embed`.")
+    offload_kqv: bool = option(True, "Keep the K and V cache on the GPU.")
+    op_offload: bool = option(True, "Compute big operations on host tensors on the GPU.")
+    flash_attn: bool | str | None = option(
+        None,
+        "Flash attention: True, False, or auto (also None): on where the device has it.",
+        choices=(True, False, "auto", "on", "off"),
+    )
+    swa_full: bool = option(True, "Full-size cache for sliding-window models, so that prefixes can be reused.")
+    type_k: int | str = option("f16", "Type of the K cache: " + ", ".join(CACHE_TYPES) + " (or ggml's number).")
+    type_v: int | str = option("f16", "Type of the V cache; other than f16, bf16 and f32 needs flash attention.")
+    n_rs_seq: int = option(0, "Snapshots of recurrent state for each sequence, for rolling back.", low=0, high=64)
+    no_perf: bool = option(True, "Do not take llama.cpp's internal timings.")
+    abort_callback: Callable[[], Any] | None = option(
+        None, "Called between the nodes of a compute graph (slow); returning True stops the decode.", cli=False
+    )
+    eval_callback: Callable[[Any, bool], Any] | None = option(
+        None, "Called with (tensor pointer, ask) for tensors as they are computed (slow).", cli=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingParams:
+    """How the next token is chosen: every sampler of llama.cpp's chain, and its order.
+
+    Defaults are llama.cpp's own (common/common.h); a model file may carry recommended ones, which `Llama` then uses
+    for what the caller leaves unset.
+    """
+
+    temperature: float = option(0.8, "0 takes the likeliest token; higher is more random.", low=0, high=100)
+    top_k: int = option(40, "Keep the k likeliest tokens; 0 or less: all.", high=2**31 - 1)
+    top_p: float = option(
+        0.95, "Keep the likeliest tokens that together reach this probability; 1: all.", low=0, high=1
+    )
+    min_p: float = option(
+        0.05, "Drop tokens below this share of the likeliest one's probability; 0: none.", low=0, high=1
+    )
+    typical_p: float = option(1.0, "Locally typical sampling; 1: off.", low=0, high=1)
+    top_n_sigma: float = option(
+        -1.0, "Keep logits within n standard deviations of the highest; 0 or less: off.", high=1e6
+    )
+    xtc_probability: float = option(
+        0.0, "Chance to drop all but the least likely of the tokens above xtc_threshold; 0: off.", low=0, high=1
+    )
+    xtc_threshold: float = option(0.1, "Threshold of XTC; above 0.5 it is off.", low=0, high=1)
+    min_keep: int = option(0, "Least tokens that top_p, min_p, typical_p and XTC leave.", low=0, high=2**31 - 1)
+    dynatemp_range: float = option(0.0, "Dynamic temperature: temperature plus or minus this; 0: off.", low=0, high=100)
+    dynatemp_exponent: float = option(1.0, "Dynamic temperature: exponent of the normalized entropy.", low=0, high=100)
+    repeat_penalty: float = option(1.0, "Divides the logits of tokens seen lately; 1: off.", above=0, high=1e6)
+    frequency_penalty: float = option(
+        0.0, "Lowers logits by this for each time a token was seen lately.", low=-100, high=100
+    )
+    presence_penalty: float = option(0.0, "Lowers logits by this for tokens seen lately.", low=-100, high=100)
+    penalty_last_n: int = option(
+        64, "How many last tokens the penalties look at; 0: off, -1: the context.", low=-1, high=2**31 - 1
+    )
+    dry_multiplier: float = option(0.0, "Strength of DRY (against repeated runs of tokens); 0: off.", low=0, high=1e6)
+    dry_base: float = option(1.75, "Base of DRY's exponential penalty.", low=0, high=1e6)
+    dry_allowed_length: int = option(2, "Longest repetition that DRY leaves alone, in tokens.", low=0, high=2**31 - 1)
+    dry_penalty_last_n: int = option(
+        -1, "How many last tokens DRY looks at; 0: off, -1: the context.", low=-1, high=2**31 - 1
+    )
+    dry_sequence_breakers: Sequence[str] = option(("\n", ":", '"', "*"), "Strings at which DRY starts anew.")
+    mirostat_mode: int = option(0, "Mirostat: 0 off, 1 or 2; it replaces the other truncations.", choices=(0, 1, 2))
+    mirostat_tau: float = option(5.0, "Mirostat's target entropy.", low=0, high=1e6)
+    mirostat_eta: float = option(0.1, "Mirostat's learning rate.", low=0, high=1e6)
+    adaptive_target: float = option(
+        -1.0, "adaptive-p's target probability (used when samplers has adaptive_p); below 0: off.", low=-1, high=1
+    )
+    adaptive_decay: float = option(0.9, "adaptive-p's decay.", low=0, high=0.99)
+    samplers: Sequence[str] = option(DEFAULT_SAMPLERS, "Samplers and their order: " + ", ".join(SAMPLERS) + ".")
+    seed: int | None = option(
+        None, "Seed of the draw, modulo 2**32. Unset: real entropy; the result says which was used."
+    )
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None = option(
+        None, "Added to the logits of token ids; -100 or less as good as bans, 100 as good as forces.", cli=False
+    )
+    ignore_eos: bool = option(False, "Never choose a token that ends the generation.")
+    grammar: Any = option(None, "A GBNF grammar (text or `LlamaGrammar`) that the output must follow.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestParams:
+    """What one completion asks for besides sampling."""
+
+    max_tokens: int | None = option(
+        None, "Most tokens to generate. Unset or below 0: until the model stops or the context ends."
+    )
+    stop: str | Sequence[str] | None = option(None, "Strings that end the text; they are not part of it.")
+    logprobs: int | bool | None = option(
+        None, "Give the log probabilities of the tokens, and of this many alternatives.", cli=False
+    )
+    echo: bool = option(False, "Give the prompt back before the text.")
+    suffix: str | None = option(
+        None, "Text after the gap: the model fills in between (needs a fill-in-the-middle model)."
+    )
+    stream: bool = option(False, "Give the text piece by piece.")
+    stream_options: Mapping[str, Any] | None = option(
+        None, "{'include_usage': True} ends a stream with the usage.", cli=False
+    )
+    n: int = option(1, "Number of completions.", low=1, high=128)
+    priority: int = option(0, "Higher goes first.", low=-1000, high=1000)
+    logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None = option(
+        None, "Functions (input_ids, scores) -> scores over the raw logits.", cli=False
+    )
+    stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None = option(
+        None, "Functions (input_ids, scores) -> bool; True ends the text.", cli=False
+    )
+    model: str | None = option(None, "The name that the result carries as its model.", cli=False)

@@ -1,0 +1,90 @@
+"""Results and events as plain values, shared by the engine, the facades and whatever stands on them.
+
+Not for: the dicts in OpenAI's shape (``results.py`` builds those from these values).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+__all__ = ["FinishEvent", "FinishReason", "PieceEvent", "Progress", "Timings", "TokenLogprob", "Usage"]
+
+FinishReason = Literal["stop", "length", "cancelled"]
+"""Why a generation ended: its own end or a stop string, a limit of tokens or context, or a cancel."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenLogprob:
+    """A token with its natural-log probability under the model, before any sampler.
+
+    Attributes:
+        token: Token id.
+        piece: The token's bytes.
+        logprob: Log probability; -inf never occurs (clamped to -9999.0 as OpenAI does).
+        top: The likeliest tokens at this place, best first, without their own `top`.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Counts of tokens. `cached_tokens` of the prompt were already in memory."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """Durations of one request in seconds: waiting in the queue, computing the prompt, generating."""
+
+    queued: float
+    prompt: float
+    generation: float
+    prompt_tokens: int
+    generated_tokens: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens per second, not counting the first (it comes out of the prompt); 0 when there was one."""
+        return (
+            (self.generated_tokens - 1) / self.generation if self.generation > 0 and self.generated_tokens > 1 else 0.0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceEvent:
+    """A piece of text that is final: no stop string can take it back. `tokens` are those that it completes."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishEvent:
+    """The end of a request. `stop` is the stop string or token text that ended it, `seed` the one that was used."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    seed: int
+    stop: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Prompt tokens computed so far, out of all."""
+
+    done: int
+    total: int
