@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from buildsystem.pin import VENDOR, Pin, VendorError
-from buildsystem.tree import EXECUTABLE, LINK, Entry, blob_hash
+from buildsystem.tree import EXECUTABLE, LINK, Entry, blob_hash, ignored
 
 _MARK = "include/llama.h"
 _PROBE_S, _GIT_S, _PIP_S = 20.0, 1200.0, 1800.0
@@ -120,7 +120,7 @@ def unpack(archive: Path, target: Path, wanted: Mapping[str, Entry]) -> None:
                 raise VendorError(f"{archive} holds no llama.cpp")
             for member in members:
                 path = member.name.removeprefix(prefix)
-                if path == member.name or member.isdir():
+                if path == member.name or member.isdir() or ignored(path):
                     continue
                 entry = left.pop(path, None)
                 source = tar.extractfile(member) if member.isreg() else None

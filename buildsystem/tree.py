@@ -31,9 +31,10 @@ def blob_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _ignored(name: str, parent: str) -> bool:
-    # Git's own file in a submodule, and what running the vendored Python scripts or building inside leaves behind.
-    return name == "__pycache__" or (not parent and name in {".git", "build"})
+def ignored(path: str) -> bool:
+    """Tells whether a path is no part of the tree: git's own file in a submodule, compiled Python, a build inside."""
+    parts = path.split("/")
+    return parts[0] in {".git", "build"} or "__pycache__" in parts
 
 
 def scan(root: Path, parent: str = "") -> dict[str, Entry]:
@@ -42,7 +43,7 @@ def scan(root: Path, parent: str = "") -> dict[str, Entry]:
     with os.scandir(root / parent) as items:
         for item in sorted(items, key=lambda i: i.name):
             path = parent + item.name
-            if _ignored(item.name, parent):
+            if ignored(path):
                 continue
             if item.is_symlink():
                 found[path] = Entry(LINK, blob_hash(os.fsencode(os.readlink(item.path))))

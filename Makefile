@@ -1,0 +1,48 @@
+# make demo: build, fetch a small model, tell a joke.   make test: build, check everything.   make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.llama_bind
+OPTIONS := $(VENV)/.cmake_args
+SOURCES := pyproject.toml CMakeLists.txt llama_bind/lib/_pin.py $(wildcard buildsystem/*.py native/*)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test build wheel clean FORCE
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
+
+demo: $(STAMP) ## fetch the default model once and have it tell a joke
+	@$(BIN)/llama-bind demo
+
+test: $(STAMP) ## linters, types, generated files, tests
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m codegen --check
+	$(BIN)/python -m pytest
+
+build: $(STAMP) ## .venv with the package, its libraries and everything for development
+
+wheel: $(STAMP) ## dist/*.whl for this platform
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what was built; downloads stay in the user's cache folder
+	rm -rf $(VENV) build dist llama_bind/lib/native
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is missing or older than 3.10. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+
+# Remembers the options of the last build, so that other options build again.
+$(OPTIONS): FORCE | $(BIN)/python
+	@printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' > $@
+
+$(STAMP): $(SOURCES) $(OPTIONS) $(if $(wildcard llama_bind/lib/native/*),,FORCE) | $(BIN)/python
+	$(BIN)/python -m buildsystem.vendor
+	@echo "Compiling llama.cpp: some minutes the first time"
+	$(BIN)/python -m pip install --disable-pip-version-check --verbose --no-deps --editable .
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet 'llama-bind[dev]'
+	@touch $@
