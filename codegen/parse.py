@@ -7,12 +7,13 @@ that ``codegen/include`` holds, so that the result does not depend on the machin
 
 from __future__ import annotations
 
+import ctypes
 import keyword
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, conf
+from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, _CXString, conf
 
 from codegen import headers, macros
 from codegen.comments import Comments
@@ -130,7 +131,8 @@ class _Reader:
 
     def _doc(self, cursor: Cursor, header: str) -> str:
         if Path(cursor.location.file.name).name != header:
-            return ""
+            original = cursor.spelling.removeprefix("lb_")
+            return f"Guarded ``{original}``: see ``check_guard``."
         return self._comments[header].of(cursor.extent.start.line, cursor.extent.end.line)
 
     # -- declarations --------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ class _Reader:
             return
         params = []
         for index, argument in enumerate(cursor.get_arguments()):
-            name = _identifier(argument.spelling or f"arg{index}")
+            name = identifier(argument.spelling or f"arg{index}")
             params.append((name, self._type(argument.type, argument, parameter=True, hint=f"{cursor.spelling}_{name}")))
         self._add(
             Function(
@@ -174,7 +176,7 @@ class _Reader:
                 self._type(cursor.result_type, cursor, parameter=True, hint=f"{cursor.spelling}_result"),
                 params,
                 cursor.type.is_function_variadic(),
-                _deprecation(cursor),
+                deprecation(cursor),
             )
         )
 
@@ -222,7 +224,7 @@ class _Reader:
                 ctype = self._type(child.type, child, hint=f"{owner}_{child.spelling}")
             fields.append(
                 Field(
-                    _identifier(child.spelling),
+                    identifier(child.spelling),
                     ctype,
                     self._doc(child, header),
                     child.get_bitfield_width() if child.is_bitfield() else None,
@@ -272,7 +274,7 @@ class _Reader:
         params = []
         for index, argument in enumerate(function.argument_types()):
             label = names[index] if index < len(names) and names[index] else f"arg{index}"
-            params.append((_identifier(label), self._type(argument, cursor, hint=f"{name}_{label}")))
+            params.append((identifier(label), self._type(argument, cursor, hint=f"{name}_{label}")))
         result = self._type(function.get_result(), cursor, hint=f"{name}_result")
         if not result.by_value and result.result.startswith(("Ptr[", "bytes", "int |")):
             # ctypes lets a Python callback return an address only; bytes would be freed before C reads them.
@@ -406,15 +408,19 @@ def _is_anonymous_record(cursor: Cursor) -> bool:
     return bool(library.clang_Cursor_isAnonymousRecordDecl(cursor))
 
 
-def _deprecation(cursor: Cursor) -> str | None:
-    """The hint of a ``deprecated`` attribute."""
-    for child in cursor.get_children():
-        if child.kind == CursorKind.UNEXPOSED_ATTR:
-            tokens = [token.spelling for token in child.get_tokens()]
-            if "deprecated" in tokens:
-                return "".join(part[1:-1] for part in tokens if part.startswith('"'))
-    return None
+def deprecation(cursor: Cursor) -> str | None:
+    """The hint of a declaration's ``deprecated`` attribute, or None."""
+    library: Any = conf.lib
+    library.clang_getCursorPlatformAvailability.argtypes = [Cursor, *(ctypes.c_void_p,) * 5, ctypes.c_int]
+    always, hint, unavailable, other = ctypes.c_int(), _CXString(), ctypes.c_int(), _CXString()
+    library.clang_getCursorPlatformAvailability(
+        cursor, ctypes.byref(always), ctypes.byref(hint), ctypes.byref(unavailable), ctypes.byref(other), None, 0
+    )
+    if not always.value:
+        return None
+    return str(library.clang_getCString(hint))
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A C name as a Python name."""
     return f"{name}_" if keyword.iskeyword(name) or name in ("None", "print") else name

@@ -10,7 +10,6 @@ Not for: finding libraries (``_loader``), or checking what C functions return.
 from __future__ import annotations
 
 import ctypes
-import functools
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
@@ -89,7 +88,7 @@ class Binding(NamedTuple):
     family: str
     name: str
     restype: Any
-    argtypes: tuple[Any, ...]
+    argtypes: list[Any]
 
 
 def binder(family: str, namespace: dict[str, Any]) -> Callable[[Any, list[Any]], Callable[[_F], _F]]:
@@ -110,8 +109,11 @@ def binder(family: str, namespace: dict[str, Any]) -> Callable[[Any, list[Any]],
                     namespace[name] = function
                 return function(*args)
 
-            functools.update_wrapper(first_call, stub)
-            first_call.__dict__["_binding"] = Binding(family, name, restype, tuple(argtypes))
+            # By hand: functools.update_wrapper would be half of the modules' import time.
+            first_call.__name__ = first_call.__qualname__ = name
+            first_call.__module__ = stub.__module__
+            first_call.__doc__ = stub.__doc__
+            first_call.__dict__.update(__wrapped__=stub, _binding=(family, name, restype, argtypes))
             return first_call  # type: ignore[return-value]
 
         return decorate
@@ -128,9 +130,10 @@ def resolve(function: Callable[..., Any]) -> Any:
         LibraryNotFoundError: its library cannot be opened.
         SymbolNotFoundError: its library does not export it.
     """
-    binding: Binding | None = getattr(function, "_binding", None)
-    if binding is None:
+    declared = getattr(function, "_binding", None)
+    if declared is None:
         return function
+    binding = Binding(*declared)
     known = function.__dict__.get("_raw")
     if known is not None:
         return known
@@ -152,15 +155,15 @@ def retype(function: Callable[..., Any], *, restype: Any = ..., argtypes: list[A
     object; ``argtypes`` of ``c_void_p`` take the addresses of numpy arrays.
     """
     stub: Any = getattr(function, "_stub", function)
-    binding: Binding = stub._binding
+    binding = Binding(*stub._binding)
     return _declare(
         binding,
         binding.restype if restype is ... else restype,
-        binding.argtypes if argtypes is None else tuple(argtypes),
+        binding.argtypes if argtypes is None else argtypes,
     )
 
 
-def _declare(binding: Binding, restype: Any, argtypes: tuple[Any, ...]) -> Any:
+def _declare(binding: Binding, restype: Any, argtypes: list[Any]) -> Any:
     library, name = _loader.symbol(binding.family, binding.name)
     raw: Any = library[name]  # a new object each time, unlike attribute access
     raw.restype = restype

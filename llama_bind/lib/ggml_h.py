@@ -929,7 +929,7 @@ def ggml_row_size(type: ggml_type | int, ne: int, /) -> int:
     """size in bytes for all elements in a row"""
 
 
-@deprecated("statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() instead")
+@deprecated("use ggml_row_size() instead")
 @_bind(c_double, [c_uint])
 def ggml_type_sizef(type: ggml_type | int, /) -> float: ...
 
@@ -1256,14 +1256,12 @@ def ggml_add_id(
     """dst[i0, i1, i2] = a[i0, i1, i2] + b[i0, ids[i1, i2]]"""
 
 
-@deprecated("statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add instead")
+@deprecated("use ggml_add instead")
 @_bind(POINTER(ggml_tensor), [ggml_context_p, POINTER(ggml_tensor), POINTER(ggml_tensor)])
 def ggml_add1(ctx: ggml_context_p, a: PtrIn[ggml_tensor], b: PtrIn[ggml_tensor], /) -> Ptr[ggml_tensor]: ...
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace instead"
-)
+@deprecated("use ggml_add_inplace instead")
 @_bind(POINTER(ggml_tensor), [ggml_context_p, POINTER(ggml_tensor), POINTER(ggml_tensor)])
 def ggml_add1_inplace(ctx: ggml_context_p, a: PtrIn[ggml_tensor], b: PtrIn[ggml_tensor], /) -> Ptr[ggml_tensor]: ...
 
@@ -1788,9 +1786,7 @@ def ggml_mul_mat(ctx: ggml_context_p, a: PtrIn[ggml_tensor], b: PtrIn[ggml_tenso
     """
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace insteaduse ggml_prec_set_acc() instead"
-)
+@deprecated("use ggml_prec_set_acc() instead")
 @_bind(None, [POINTER(ggml_tensor), c_uint])
 def ggml_mul_mat_set_prec(a: PtrIn[ggml_tensor], prec: ggml_prec | int, /) -> None:
     """change the precision of a matrix multiplication
@@ -2343,9 +2339,7 @@ def ggml_rope_multi_inplace(
 ) -> Ptr[ggml_tensor]: ...
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace insteaduse ggml_prec_set_acc() insteaduse ggml_rope_ext instead"
-)
+@deprecated("use ggml_rope_ext instead")
 @_bind(
     POINTER(ggml_tensor),
     [
@@ -2380,9 +2374,7 @@ def ggml_rope_custom(
 ) -> Ptr[ggml_tensor]: ...
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace insteaduse ggml_prec_set_acc() insteaduse ggml_rope_ext insteaduse ggml_rope_ext_inplace instead"
-)
+@deprecated("use ggml_rope_ext_inplace instead")
 @_bind(
     POINTER(ggml_tensor),
     [
@@ -2956,9 +2948,7 @@ def ggml_upscale(
     """
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace insteaduse ggml_prec_set_acc() insteaduse ggml_rope_ext insteaduse ggml_rope_ext_inplace insteaduse ggml_interpolate instead"
-)
+@deprecated("use ggml_interpolate instead")
 @_bind(POINTER(ggml_tensor), [ggml_context_p, POINTER(ggml_tensor), c_int, c_int, c_int, c_int, c_uint])
 def ggml_upscale_ext(
     ctx: ggml_context_p, a: PtrIn[ggml_tensor], ne0: int, ne1: int, ne2: int, ne3: int, mode: ggml_scale_mode | int, /
@@ -3135,9 +3125,7 @@ def ggml_flash_attn_ext(
     """
 
 
-@deprecated(
-    "statement should be unreachable\\nGGML_ASSERT(%s) failedCuse ggml_row_size() insteaduse ggml_add insteaduse ggml_add_inplace insteaduse ggml_prec_set_acc() insteaduse ggml_rope_ext insteaduse ggml_rope_ext_inplace insteaduse ggml_interpolate insteaduse ggml_prec_set_acc() instead"
-)
+@deprecated("use ggml_prec_set_acc() instead")
 @_bind(None, [POINTER(ggml_tensor), c_uint])
 def ggml_flash_attn_ext_set_prec(a: PtrIn[ggml_tensor], prec: ggml_prec | int, /) -> None: ...
 

@@ -1064,7 +1064,7 @@ def llama_model_init_from_user(
     """
 
 
-@deprecated("Cuse llama_model_load_from_file instead")
+@deprecated("use llama_model_load_from_file instead")
 @_bind(llama_model_p, [c_char_p, llama_model_params])
 def llama_load_model_from_file(path_model: Chars, params: llama_model_params, /) -> int | None: ...
 
@@ -1096,7 +1096,7 @@ def llama_model_load_from_splits(paths: PtrIn[c_char_p], n_paths: int, params: l
 def llama_model_save_to_file(model: llama_model_p, path_model: Chars, /) -> None: ...
 
 
-@deprecated("Cuse llama_model_load_from_file insteaduse llama_model_free instead")
+@deprecated("use llama_model_free instead")
 @_bind(None, [llama_model_p])
 def llama_free_model(model: llama_model_p, /) -> None: ...
 
@@ -1109,7 +1109,7 @@ def llama_model_free(model: llama_model_p, /) -> None: ...
 def llama_init_from_model(model: llama_model_p, params: llama_context_params, /) -> int | None: ...
 
 
-@deprecated("Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model instead")
+@deprecated("use llama_init_from_model instead")
 @_bind(llama_context_p, [llama_model_p, llama_context_params])
 def llama_new_context_with_model(model: llama_model_p, params: llama_context_params, /) -> int | None: ...
 
@@ -1180,37 +1180,27 @@ def llama_n_seq_max(ctx: llama_context_p, /) -> int: ...
 def llama_n_rs_seq(ctx: llama_context_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train instead"
-)
+@deprecated("use llama_model_n_ctx_train instead")
 @_bind(c_int32, [llama_model_p])
 def llama_n_ctx_train(model: llama_model_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd instead"
-)
+@deprecated("use llama_model_n_embd instead")
 @_bind(c_int32, [llama_model_p])
 def llama_n_embd(model: llama_model_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer instead"
-)
+@deprecated("use llama_model_n_layer instead")
 @_bind(c_int32, [llama_model_p])
 def llama_n_layer(model: llama_model_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head instead"
-)
+@deprecated("use llama_model_n_head instead")
 @_bind(c_int32, [llama_model_p])
 def llama_n_head(model: llama_model_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens instead"
-)
+@deprecated("use llama_vocab_n_tokens instead")
 @_bind(c_int32, [llama_vocab_p])
 def llama_n_vocab(vocab: llama_vocab_p, /) -> int: ...
 
@@ -1530,9 +1520,7 @@ def llama_state_get_size(ctx: llama_context_p, /) -> int:
     """
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size instead"
-)
+@deprecated("use llama_state_get_size instead")
 @_bind(c_size_t, [llama_context_p])
 def llama_get_state_size(ctx: llama_context_p, /) -> int: ...
 
@@ -1545,9 +1533,7 @@ def llama_state_get_data(ctx: llama_context_p, dst: PtrIn[c_uint8], size: int, /
     """
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data instead"
-)
+@deprecated("use llama_state_get_data instead")
 @_bind(c_size_t, [llama_context_p, POINTER(c_uint8)])
 def llama_copy_state_data(ctx: llama_context_p, dst: PtrIn[c_uint8], /) -> int: ...
 
@@ -1559,9 +1545,7 @@ def llama_state_set_data(ctx: llama_context_p, src: PtrIn[c_uint8], size: int, /
     """
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data instead"
-)
+@deprecated("use llama_state_set_data instead")
 @_bind(c_size_t, [llama_context_p, POINTER(c_uint8)])
 def llama_set_state_data(ctx: llama_context_p, src: PtrIn[c_uint8], /) -> int: ...
 
@@ -1578,9 +1562,7 @@ def llama_state_load_file(
     """Save/load session file"""
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file instead"
-)
+@deprecated("use llama_state_load_file instead")
 @_bind(c_bool, [llama_context_p, c_char_p, POINTER(llama_token), c_size_t, POINTER(c_size_t)])
 def llama_load_session_file(
     ctx: llama_context_p,
@@ -1598,9 +1580,7 @@ def llama_state_save_file(
 ) -> bool: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file instead"
-)
+@deprecated("use llama_state_save_file instead")
 @_bind(c_bool, [llama_context_p, c_char_p, POINTER(llama_token), c_size_t])
 def llama_save_session_file(
     ctx: llama_context_p, path_session: Chars, tokens: PtrIn[llama_token], n_token_count: int, /
@@ -1857,9 +1837,7 @@ def llama_get_causal_attn(ctx: llama_context_p, /) -> bool:
     """Returns whether the context is currently using causal attention"""
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]"
-)
+@deprecated("user code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]")
 @_bind(None, [llama_context_p, c_bool])
 def llama_set_warmup(ctx: llama_context_p, warmup: bool, /) -> None:
     """Set whether the model is in warmup mode or not
@@ -2079,149 +2057,107 @@ def llama_vocab_fim_rep(vocab: llama_vocab_p, /) -> int: ...
 def llama_vocab_fim_sep(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text instead"
-)
+@deprecated("use llama_vocab_get_text instead")
 @_bind(c_char_p, [llama_vocab_p, llama_token])
 def llama_token_get_text(vocab: llama_vocab_p, token: int, /) -> bytes | None: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score instead"
-)
+@deprecated("use llama_vocab_get_score instead")
 @_bind(c_float, [llama_vocab_p, llama_token])
 def llama_token_get_score(vocab: llama_vocab_p, token: int, /) -> float: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr instead"
-)
+@deprecated("use llama_vocab_get_attr instead")
 @_bind(c_uint, [llama_vocab_p, llama_token])
 def llama_token_get_attr(vocab: llama_vocab_p, token: int, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog instead"
-)
+@deprecated("use llama_vocab_is_eog instead")
 @_bind(c_bool, [llama_vocab_p, llama_token])
 def llama_token_is_eog(vocab: llama_vocab_p, token: int, /) -> bool: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control instead"
-)
+@deprecated("use llama_vocab_is_control instead")
 @_bind(c_bool, [llama_vocab_p, llama_token])
 def llama_token_is_control(vocab: llama_vocab_p, token: int, /) -> bool: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos instead"
-)
+@deprecated("use llama_vocab_bos instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_bos(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos instead"
-)
+@deprecated("use llama_vocab_eos instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_eos(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot instead"
-)
+@deprecated("use llama_vocab_eot instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_eot(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls instead"
-)
+@deprecated("use llama_vocab_cls instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_cls(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep instead"
-)
+@deprecated("use llama_vocab_sep instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_sep(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl instead"
-)
+@deprecated("use llama_vocab_nl instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_nl(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad instead"
-)
+@deprecated("use llama_vocab_pad instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_pad(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos instead"
-)
+@deprecated("use llama_vocab_get_add_bos instead")
 @_bind(c_bool, [llama_vocab_p])
 def llama_add_bos_token(vocab: llama_vocab_p, /) -> bool: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos instead"
-)
+@deprecated("use llama_vocab_get_add_eos instead")
 @_bind(c_bool, [llama_vocab_p])
 def llama_add_eos_token(vocab: llama_vocab_p, /) -> bool: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre instead"
-)
+@deprecated("use llama_vocab_fim_pre instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_pre(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf instead"
-)
+@deprecated("use llama_vocab_fim_suf instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_suf(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid instead"
-)
+@deprecated("use llama_vocab_fim_mid instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_mid(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid insteaduse llama_vocab_fim_pad instead"
-)
+@deprecated("use llama_vocab_fim_pad instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_pad(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid insteaduse llama_vocab_fim_pad insteaduse llama_vocab_fim_rep instead"
-)
+@deprecated("use llama_vocab_fim_rep instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_rep(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid insteaduse llama_vocab_fim_pad insteaduse llama_vocab_fim_rep insteaduse llama_vocab_fim_sep instead"
-)
+@deprecated("use llama_vocab_fim_sep instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_token_fim_sep(vocab: llama_vocab_p, /) -> int: ...
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid insteaduse llama_vocab_fim_pad insteaduse llama_vocab_fim_rep insteaduse llama_vocab_fim_sep insteaduse llama_vocab_bos instead"
-)
+@deprecated("use llama_vocab_bos instead")
 @_bind(llama_token, [llama_vocab_p])
 def llama_vocab_cls(vocab: llama_vocab_p, /) -> int:
     """CLS is equivalent to BOS"""
@@ -2751,9 +2687,7 @@ def llama_sampler_init_grammar(vocab: llama_vocab_p, grammar_str: Chars, grammar
     """
 
 
-@deprecated(
-    "Cuse llama_model_load_from_file insteaduse llama_model_free insteaduse llama_init_from_model insteaduse llama_model_n_ctx_train insteaduse llama_model_n_embd insteaduse llama_model_n_layer insteaduse llama_model_n_head insteaduse llama_vocab_n_tokens insteaduse llama_state_get_size insteaduse llama_state_get_data insteaduse llama_state_set_data insteaduse llama_state_load_file insteaduse llama_state_save_file insteaduser code should do warmup runs manually [TAG_LLAMA_GRAPH_NO_WARMUP]use llama_vocab_get_text insteaduse llama_vocab_get_score insteaduse llama_vocab_get_attr insteaduse llama_vocab_is_eog insteaduse llama_vocab_is_control insteaduse llama_vocab_bos insteaduse llama_vocab_eos insteaduse llama_vocab_eot insteaduse llama_vocab_cls insteaduse llama_vocab_sep insteaduse llama_vocab_nl insteaduse llama_vocab_pad insteaduse llama_vocab_get_add_bos insteaduse llama_vocab_get_add_eos insteaduse llama_vocab_fim_pre insteaduse llama_vocab_fim_suf insteaduse llama_vocab_fim_mid insteaduse llama_vocab_fim_pad insteaduse llama_vocab_fim_rep insteaduse llama_vocab_fim_sep insteaduse llama_vocab_bos insteaduse llama_sampler_init_grammar_lazy_patterns instead"
-)
+@deprecated("use llama_sampler_init_grammar_lazy_patterns instead")
 @_bind(
     POINTER(llama_sampler),
     [llama_vocab_p, c_char_p, c_char_p, POINTER(c_char_p), c_size_t, POINTER(llama_token), c_size_t],

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from typing_extensions import deprecated
+
     from llama_bind.lib._ctypes import Address, Chars, Handle, Ptr, PtrIn
+else:
+    from llama_bind.lib._ctypes import deprecated
 # Opaque structs: C hands out their addresses.
 if TYPE_CHECKING:
     mtmd_batch_p: TypeAlias = Handle
@@ -418,10 +422,12 @@ def mtmd_image_tokens_get_n_pos(image_tokens: mtmd_image_tokens_p, /) -> int:
     """number of temporal positions (equals to max(t,h,w) for M-RoPE; equals to n_tokens otherwise)"""
 
 
+@deprecated("use mtmd_image_tokens_get_decoder_pos() instead")
 @_bind(c_size_t, [mtmd_image_tokens_p])
 def mtmd_image_tokens_get_nx(image_tokens: mtmd_image_tokens_p, /) -> int: ...
 
 
+@deprecated("use mtmd_image_tokens_get_decoder_pos() instead")
 @_bind(c_size_t, [mtmd_image_tokens_p])
 def mtmd_image_tokens_get_ny(image_tokens: mtmd_image_tokens_p, /) -> int: ...
 
@@ -498,6 +504,7 @@ def mtmd_tokenize_from_parts(
     """
 
 
+@deprecated("use mtmd_encode_chunk() instead")
 @_bind(c_int32, [mtmd_context_p, mtmd_image_tokens_p])
 def mtmd_encode(ctx: mtmd_context_p, image_tokens: mtmd_image_tokens_p, /) -> int: ...
 

@@ -1,0 +1,67 @@
+// Calls into llama.cpp that report a failed native assertion or a C++ exception instead of ending the process.
+//
+// llama.cpp aborts (GGML_ASSERT) or throws on some inputs. Through a foreign function interface either one kills the
+// caller. lb_NAME has the signature of NAME; when native code fails inside it, it returns a value that says so:
+// NULL, false, 0 for unsigned counts, INT32_MIN for signed ones, NaN, a zeroed struct. lb_last_error() then holds the
+// message of the calling thread.
+//
+// Limits:
+// - A failed assertion becomes a C++ exception that unwinds through llama.cpp. What was half done stays half done:
+//   after an error free the context (or model) that the call was made on. Memory owned by plain C code may leak.
+// - ggml's C files must be compiled with -fexceptions; without it unwinding through them ends the process.
+// - Assertions in ggml's worker threads (OpenMP or its own pool) are outside of any guarded call and stay fatal, as do
+//   those in destructors and other noexcept code, and real crashes (segmentation faults).
+#pragma once
+
+#include "ggml-backend.h"
+#include "gguf.h"
+#include "llama.h"
+#include "mtmd-helper.h"
+#include "mtmd.h"
+
+#if defined(_WIN32) && !defined(__MINGW32__)
+#    ifdef LLAMA_BIND_GUARD_BUILD
+#        define LB_API __declspec(dllexport)
+#    else
+#        define LB_API __declspec(dllimport)
+#    endif
+#else
+#    define LB_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Install ggml's abort callback. Any guarded call does it, once; a callback that was there before is kept for assertions
+// outside of guarded calls. Call it again if something else has replaced the callback since.
+LB_API void lb_guard_install(void);
+
+// The message of what failed in the last guarded call of this thread, or NULL if that call did not fail.
+// Valid until the thread's next guarded call.
+LB_API const char * lb_last_error(void);
+
+// Forget the message of this thread.
+LB_API void lb_clear_error(void);
+
+// An abort callback for llama_context_params and llama_set_abort_callback that costs no call into Python:
+// true when the int32_t that data points to is not 0.
+LB_API bool lb_abort_flag(void * data);
+
+// A log callback that drops every line: for the time after the interpreter has ended.
+LB_API void lb_log_drop(enum ggml_log_level level, const char * text, void * data);
+
+// Fails on purpose, to show what a guarded call does with it. how = 0: a failed ggml assertion, 1: a C++ exception,
+// 2: something thrown that is not a std::exception; anything else: no failure, and how is returned.
+LB_API int32_t lb_fail(int32_t how);
+
+// One declaration for each guarded function.
+#define LB_CALL(result, name, failed, params, args) LB_API result lb_##name params;
+#define LB_CALL_VOID(name, params, args)            LB_API void lb_##name params;
+#include "llama_bind_guard_calls.h"
+#undef LB_CALL
+#undef LB_CALL_VOID
+
+#ifdef __cplusplus
+}
+#endif
