@@ -1,0 +1,442 @@
+"""`Sampler`: llama.cpp's sampler chain for one sequence, with a grammar beside it.
+
+The grammar costs little, as in common/sampling.cpp: a token is drawn first and tested alone; only when the grammar
+refuses it are all tokens masked and one drawn again. Nothing that native code would abort on gets there: arguments are
+checked first (``sampler_chain``), grammars too (``structured.gbnf``), and a token enters a grammar only after that
+grammar was asked about it.
+
+Not for: choosing options, decoding, or masks of other constraint engines (hand changed logits to `sample_array`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import operator
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_bind.core.handle import Handle
+from llama_bind.core.sampler_chain import Stage, VocabFacts, merge_biases, plan, usable_seed
+from llama_bind.core.sampler_native import CANDIDATE, Candidates, free_pair, native
+from llama_bind.errors import GrammarError, InputError, NativeAbortError, TokenError, UnsupportedError
+from llama_bind.lib import llama_h
+from llama_bind.lib._guard import check_guard
+from llama_bind.params import SamplingParams
+from llama_bind.structured.grammar import LlamaGrammar
+
+if TYPE_CHECKING:
+    from llama_bind.core.context import Context
+    from llama_bind.core.vocab import Vocab
+
+__all__ = ["Sampler"]
+
+_CLONE_ELEMENTS = 20_000
+"""Above this size of a grammar a clone is made by replaying its tokens: llama.cpp's takes size times stacks."""
+
+_longest_piece: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+class Sampler(Handle):
+    """A sampler chain (``llama_sampler_chain_*``) and its state. Make one for each sequence with `create`.
+
+    One call at a time: a lock sees to it. Closed with its model.
+
+    Attributes:
+        seed: The seed of the draws, 0 to 2**32 - 2; the same seed, options and logits give the same tokens.
+        params: What it was made of.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        params: SamplingParams,
+        stages: list[Stage],
+        chain: int,
+        grammar: tuple[int, LlamaGrammar] | None,
+        seed: int,
+    ) -> None:
+        self.params = params
+        self.seed = seed
+        self._vocab = vocab
+        self._n_vocab = vocab.n_tokens
+        self._stages = stages
+        self._grammar = grammar[0] if grammar else 0
+        self._source = grammar[1] if grammar else None
+        self._accepted: list[int] = []  # tokens that the grammar took
+        self._memory = max((int(_remembers(stage)) for stage in stages), default=0)
+        self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
+        self._candidates: Candidates | None = None
+        self._single = Candidates(1)
+        self._lock = threading.Lock()
+        self._native = native()
+        parent = cast(Handle, vocab)  # it shows the model's resource, which is what must outlive the chain
+        super().__init__(chain, functools.partial(free_pair, self._grammar), parent)
+
+    @classmethod
+    def create(cls, vocab: Vocab, params: SamplingParams, *, n_ctx: int, seed: int) -> Sampler:
+        """Make a sampler.
+
+        Args:
+            vocab: of the model whose logits it will see.
+            params: which samplers and how; all of it is checked.
+            n_ctx: tokens of the context, for options whose -1 means it.
+            seed: any integer; taken modulo 2**32 (`seed` tells what was used).
+
+        Raises:
+            InputError: an option; `param` names it.
+            TokenError: `logit_bias` names a token that does not exist.
+            GrammarError: the grammar cannot be run with this vocabulary.
+            UnsupportedError: something that needs a text vocabulary, and there is none.
+        """
+        seed = usable_seed(operator.index(seed))
+        banned = [*vocab.suppress_tokens, *(vocab.eog_tokens if params.ignore_eos else ())]
+        biases = merge_biases(params.logit_bias, vocab.n_tokens, banned)
+        facts = VocabFacts(
+            vocab.ptr,
+            vocab.n_tokens,
+            vocab.eot is not None or vocab.eos is not None,
+            functools.partial(_piece_length, vocab),
+        )
+        stages = plan(params, facts, n_ctx=n_ctx, seed=seed, biases=biases)
+        needs_text = {"infill", "dry"}.intersection(stage.name for stage in stages)
+        if vocab.type == "none" and (params.grammar is not None or ("dry" in needs_text and params.dry_multiplier)):
+            raise UnsupportedError("this model has no vocabulary: grammar and DRY need one")
+        source = None if params.grammar is None else _grammar_source(params.grammar, vocab)
+        chain = _build(stages, vocab)
+        try:
+            grammar = None if source is None else (_init_grammar(source, vocab), source)
+            return cls(vocab, params, stages, chain, grammar, seed)
+        except BaseException:
+            native().free(chain)
+            raise
+
+    # -- sampling -----------------------------------------------------------------------------------------------
+
+    def sample(self, ctx: Context, idx: int = -1) -> int:
+        """Choose the next token from output `idx` of the last decode (-1: the last output), and accept it.
+
+        Raises:
+            GrammarError: the grammar allows no token of this vocabulary here.
+            NativeAbortError: there is no such output.
+        """
+        chain = self._resource.pin()
+        try:
+            context = ctx._resource.pin()
+            try:
+                with self._lock:
+                    if self._grammar:
+                        return self._sample_grammar(chain, context, ctx, idx)
+                    token: int = self._native.sample(chain, context, idx)
+            finally:
+                ctx._resource.unpin()
+            if token < 0:
+                check_guard()
+                raise NativeAbortError(f"the sampler chain chose no token from output {idx}")
+            return token
+        finally:
+            self._resource.unpin()
+
+    def sample_array(self, logits: npt.NDArray[np.float32]) -> int:
+        """Choose the next token from logits of the caller's, shape (n_vocab,), and accept it. They are not changed.
+
+        Raises:
+            InputError: the wrong shape.
+            GrammarError: as for `sample`.
+        """
+        row = self._row(logits)
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                token = self._draw(chain, row)
+                return self._settle(chain, row, token)
+        finally:
+            self._resource.unpin()
+
+    def _sample_grammar(self, chain: int, context: int, ctx: Context, idx: int) -> int:
+        if self._accepts:  # the chain must not accept a token that the grammar may refuse
+            row = ctx.logits(idx)
+            return self._settle(chain, row, self._draw(chain, row))
+        token: int = self._native.sample(chain, context, idx)
+        if token < 0:
+            check_guard()
+            raise NativeAbortError(f"the sampler chain chose no token from output {idx}")
+        if self._allows(token):
+            self._advance(token)
+            return token
+        return self._settle(chain, ctx.logits(idx), token, refused=True)
+
+    def _settle(self, chain: int, row: npt.NDArray[np.float32], token: int, *, refused: bool = False) -> int:
+        """The token to give out for a drawn one: itself, or where the grammar refuses it one that it allows."""
+        if self._grammar and (refused or not self._allows(token)):
+            token = self._draw(chain, row, masked=True)
+            if not self._allows(token):
+                token = self._end_of_grammar()
+        self._native.accept(chain, token)
+        check_guard()
+        if self._grammar:
+            self._advance(token)
+        return token
+
+    def _draw(self, chain: int, row: npt.NDArray[np.float32], *, masked: bool = False) -> int:
+        if self._candidates is None:
+            self._candidates = Candidates(self._n_vocab)
+        candidates = self._candidates
+        candidates.fill(row)
+        if masked:
+            self._native.apply(self._grammar, candidates.address)
+            check_guard()
+        self._native.apply(chain, candidates.address)
+        check_guard()
+        return candidates.selected()
+
+    # -- the grammar --------------------------------------------------------------------------------------------
+
+    def allows(self, token: int) -> bool:
+        """Whether the grammar takes this token next (True where there is no grammar)."""
+        token = self._checked(token)
+        self._resource.pin()
+        try:
+            with self._lock:
+                return self._allows(token)
+        finally:
+            self._resource.unpin()
+
+    def _allows(self, token: int) -> bool:
+        if not self._grammar:
+            return True
+        single = self._single
+        single.fill_one(token)
+        self._native.apply(self._grammar, single.address)
+        check_guard()
+        return single.first_logit() != -np.inf
+
+    def _advance(self, token: int) -> None:
+        self._native.accept(self._grammar, token)
+        check_guard()
+        self._accepted.append(token)
+
+    def _end_of_grammar(self) -> int:
+        """The token that ends the text, where that is all the grammar allows but options forbid it.
+
+        A grammar that is complete ends the text even with ``ignore_eos``.
+        """
+        ends = [t for t in (self._vocab.eos, self._vocab.eot) if t is not None]
+        for token in [*ends, *sorted(self._vocab.eog_tokens)]:
+            if token in self._vocab.eog_tokens and self._allows(token):
+                return token
+        raise GrammarError("the grammar allows no usable token of this vocabulary here; allow more, or ban less")
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def accept(self, token: int) -> None:
+        """Take note of a token that came about in another way than by this sampler.
+
+        Raises:
+            TokenError: there is no such token.
+            GrammarError: the grammar does not allow it here.
+        """
+        token = self._checked(token)
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                if not self._allows(token):
+                    raise GrammarError(f"token {token} does not fit the grammar here; accept only what it allows")
+                self._native.accept(chain, token)
+                check_guard()
+                if self._grammar:
+                    self._advance(token)
+        finally:
+            self._resource.unpin()
+
+    def accept_prompt(self, tokens: Iterable[int] | npt.NDArray[np.int32]) -> None:
+        """Take note of a prompt: penalties and DRY see its tokens, the grammar does not.
+
+        Raises:
+            TokenError: there is no such token.
+        """
+        if not self._memory:
+            return
+        last = np.asarray(tokens if isinstance(tokens, np.ndarray) else list(tokens), np.int64)[-self._memory :]
+        wrong = last[(last < 0) | (last >= self._n_vocab)]
+        if wrong.size:
+            raise TokenError(int(wrong[0]), self._n_vocab, param="tokens")
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                for token in last.tolist():
+                    self._native.accept(chain, token)
+                check_guard()
+        finally:
+            self._resource.unpin()
+
+    def reset(self) -> None:
+        """Back to the start: no tokens seen, the same seed, the grammar at its root."""
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                self._native.reset(chain)
+                check_guard()
+                if self._grammar:
+                    self._native.reset(self._grammar)
+                    check_guard()
+                self._accepted.clear()
+        finally:
+            self._resource.unpin()
+
+    def clone(self) -> Sampler:
+        """A sampler that goes on from this one's state, independently. adaptive_p's draws start anew."""
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                copy = self._native.clone(chain)
+                check_guard()
+                try:
+                    grammar = None if self._source is None else (self._clone_grammar(self._source), self._source)
+                    twin = Sampler(self._vocab, self.params, self._stages, copy, grammar, self.seed)
+                except BaseException:
+                    self._native.free(copy)
+                    raise
+                twin._accepted = list(self._accepted)
+                return twin
+        finally:
+            self._resource.unpin()
+
+    def _clone_grammar(self, source: LlamaGrammar) -> int:
+        if sum(map(len, source.parsed.rules)) <= _CLONE_ELEMENTS:
+            copy: int = self._native.clone(self._grammar)
+            check_guard()
+            return copy
+        grammar = _init_grammar(source, self._vocab)
+        for token in self._accepted:
+            self._native.accept(grammar, token)
+        check_guard()
+        return grammar
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """llama.cpp's names of the samplers in order; one that does nothing begins with "?"."""
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                found = [self._native.name(self._native.get(chain, i)) for i in range(len(self._stages))]
+        finally:
+            self._resource.unpin()
+        return [*(["grammar"] if self._grammar else []), *(name.decode() for name in found)]
+
+    def apply(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """What the samplers leave of these logits, shape (n_vocab,): a structured array of ``id``, ``logit`` and ``p``.
+
+        `p` is the probability of the draw. Works on a copy of the state: the sampler does not advance.
+        """
+        row = self._row(logits)
+        with self.clone() as twin:
+            candidates = Candidates(self._n_vocab)
+            candidates.fill(row)
+            if twin._grammar:
+                self._native.apply(twin._grammar, candidates.address)
+            self._native.apply(twin.ptr, candidates.address)
+            check_guard()
+            left = candidates.left()
+        if self._stages[-1].name == "greedy":  # it leaves the probabilities to others
+            left["p"] = left["id"] == left["id"][np.argmax(left["logit"])]
+        return left
+
+    def probs(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The probability of each token, shape (n_vocab,); see `apply`."""
+        left = self.apply(logits)
+        dense = np.zeros(self._n_vocab, np.float32)
+        dense[left["id"]] = left["p"]
+        return dense
+
+    def _row(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        row = np.asarray(logits, np.float32)
+        if row.shape != (self._n_vocab,):
+            raise InputError(f"logits must have shape ({self._n_vocab},), not {row.shape}", param="logits")
+        return row
+
+    def _checked(self, token: int) -> int:
+        number = operator.index(token)
+        if not 0 <= number < self._n_vocab:
+            raise TokenError(number, self._n_vocab, param="token")
+        return number
+
+
+def _remembers(stage: Stage) -> int:
+    """How many accepted tokens this sampler looks at."""
+    if stage.name == "penalties":
+        last, *values = stage.args[1:]
+        return 0 if tuple(values) == (1.0, 0.0, 0.0) else int(last)
+    if stage.name == "dry":
+        multiplier, base, _, last = stage.args[1:5]
+        return int(last) if multiplier != 0 and base >= 1 else 0
+    return 0
+
+
+def _piece_length(vocab: Vocab) -> int:
+    if vocab not in _longest_piece:
+        _longest_piece[vocab] = max(len(vocab.token_to_piece(token)) for token in range(vocab.n_tokens))
+    return _longest_piece[vocab]
+
+
+def _build(stages: list[Stage], vocab: Vocab) -> int:
+    """The chain, filled. Pinned, so that the model cannot go away below it."""
+    functions = native()
+    vocab._resource.pin()
+    try:
+        chain: int = functions.chain_init(llama_h.llama_sampler_chain_params(True))
+        try:
+            for stage in stages:
+                sampler = functions.init[stage.name](*stage.args)
+                check_guard()
+                if not sampler:
+                    raise NativeAbortError(f"llama.cpp made no {stage.name} sampler")
+                functions.chain_add(chain, sampler)
+        except BaseException:
+            functions.free(chain)
+            raise
+        return chain
+    finally:
+        vocab._resource.unpin()
+
+
+def _grammar_source(grammar: Any, vocab: Vocab) -> LlamaGrammar:
+    """The checked grammar, with the tokens it names looked up in the vocabulary."""
+    if not isinstance(grammar, (str, LlamaGrammar)):
+        raise GrammarError(f"grammar must be GBNF text or a LlamaGrammar, not {type(grammar).__name__}")
+    source = _checked_text(grammar) if isinstance(grammar, str) else grammar
+    for use in source.parsed.tokens:
+        if use.id is not None and use.id >= vocab.n_tokens:
+            message = f"token id {use.id} is outside the vocabulary (0 to {vocab.n_tokens - 1})"
+        elif use.id is None and len(vocab.tokenize(use.text, add_special=False, parse_special=True)) != 1:
+            message = f"{use.text} is not one token of this vocabulary; write it as a string, or as <[id]>"
+        else:
+            continue
+        raise GrammarError(message, line=use.line, column=use.column)
+    return source
+
+
+@functools.lru_cache(maxsize=16)
+def _checked_text(text: str) -> LlamaGrammar:
+    return LlamaGrammar(text)
+
+
+def _init_grammar(source: LlamaGrammar, vocab: Vocab) -> int:
+    vocab._resource.pin()
+    try:
+        grammar: int | None = native().init["grammar"](vocab.ptr, source.text.encode(), source.root.encode())
+        check_guard()
+    finally:
+        vocab._resource.unpin()
+    if not grammar:
+        raise GrammarError("llama.cpp refused the grammar; its log (logger 'llama_bind') says why")
+    return grammar
+
+
+assert CANDIDATE.itemsize == ctypes.sizeof(llama_h.llama_token_data)
