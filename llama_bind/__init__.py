@@ -1,1 +1,55 @@
-"""llama_bind: the Python home of llama.cpp."""
+"""llama_bind: the Python home of llama.cpp.
+
+``from llama_bind import Llama``. Importing this package loads no native library and opens no file; names are
+imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from llama_bind.version import __version__
+
+if TYPE_CHECKING:
+    from llama_bind.errors import LlamaBindError
+    from llama_bind.llama import Llama
+    from llama_bind.params import AdapterSpec, ContextParams, ModelParams, SamplingParams
+    from llama_bind.structured.grammar import LlamaGrammar
+    from llama_bind.values import LlamaState
+
+_HOMES = {
+    "AdapterSpec": "params",
+    "ContextParams": "params",
+    "Llama": "llama",
+    "LlamaBindError": "errors",
+    "LlamaGrammar": "structured.grammar",
+    "LlamaState": "values",
+    "ModelParams": "params",
+    "SamplingParams": "params",
+}
+
+__all__ = [
+    "AdapterSpec",
+    "ContextParams",
+    "Llama",
+    "LlamaBindError",
+    "LlamaGrammar",
+    "LlamaState",
+    "ModelParams",
+    "SamplingParams",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

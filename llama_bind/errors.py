@@ -266,7 +266,7 @@ class UnknownOptionError(LlamaBindError, TypeError):
 
 
 class UnsupportedError(LlamaBindError, ValueError):
-    """This model, or this build of the library, cannot do what was asked."""
+    """The model, or this build of the library, cannot do what was asked."""
 
 
 class ClosedError(LlamaBindError, RuntimeError):

@@ -58,8 +58,7 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def validate(params: Any) -> None:
-    """Raise `InputError` naming the first option whose value is not allowed. None is always allowed where it is
-    the default."""
+    """Raise `InputError` naming the first option whose value is not allowed; None is, where it is the default."""
     for field in dataclasses.fields(params):
         entry: Option | None = field.metadata.get(_KEY)
         if entry is not None:

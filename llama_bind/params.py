@@ -17,7 +17,9 @@ __all__ = [
     "DEFAULT_SAMPLERS",
     "SAMPLERS",
     "AdapterSpec",
+    "ChatParams",
     "ContextParams",
+    "LlamaParams",
     "ModelParams",
     "RequestParams",
     "SamplingParams",
@@ -66,7 +68,7 @@ class AdapterSpec:
 
 @dataclasses.dataclass(frozen=True)
 class TensorBufferOverride:
-    """Tensors whose name matches the regular expression `pattern` go to the buffer type `buffer_type` ("CPU", "CUDA0")."""
+    """Tensors whose name matches the regular expression `pattern` go to `buffer_type` ("CPU", "CUDA0")."""
 
     pattern: str
     buffer_type: str
@@ -265,3 +267,37 @@ class RequestParams:
         None, "Functions (input_ids, scores) -> bool; True ends the text.", cli=False
     )
     model: str | None = option(None, "The name that the result carries as its model.", cli=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LlamaParams:
+    """What a `Llama` takes besides the options of its model and context."""
+
+    seed: int | None = option(None, "Seed from which every request without one gets its own. Unset: real entropy.")
+    chat_format: str | None = option(None, "Name of a chat format. Unset: the model's own template.")
+    chat_template: str | None = option(None, "Jinja chat template in place of the model's own.")
+    chat_handler: Callable[..., Any] | None = option(
+        None, "Called for chat completions as handler(llama=..., messages=..., **options).", cli=False
+    )
+    lora_path: str | None = option(None, "A LoRA adapter file.")
+    lora_scale: float = option(1.0, "Scale of lora_path.")
+    loras: Sequence[AdapterSpec | tuple[str, float]] | None = option(None, "Several LoRA adapters.", cli=False)
+    control_vectors: Sequence[AdapterSpec | tuple[str, float]] | None = option(None, "Control vector files.", cli=False)
+    tokenizer: Any = option(
+        None,
+        "Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place.",
+        cli=False,
+    )
+    last_n_tokens_size: int | None = option(None, "Default of penalty_last_n.", low=-1)
+    logits_all: bool = option(False, "Accepted for compatibility; log probabilities need no such preparation here.")
+    verbose: bool = option(False, "Write llama.cpp's log to standard error.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatParams:
+    """What a chat completion asks for besides sampling and `RequestParams`."""
+
+    top_logprobs: int | None = option(None, "With logprobs: alternatives for each token.", low=0, high=1000, cli=False)
+    chat_template_kwargs: Mapping[str, Any] | None = option(None, "Values for the chat template.", cli=False)
+    add_generation_prompt: bool = option(True, "Open the assistant's turn after the messages.")
+    continue_final_message: bool = option(False, "Continue the last message instead of opening a turn.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-__all__ = ["FinishEvent", "FinishReason", "PieceEvent", "Progress", "Timings", "TokenLogprob", "Usage"]
+__all__ = ["FinishEvent", "FinishReason", "LlamaState", "PieceEvent", "Progress", "Timings", "TokenLogprob", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """Why a generation ended: its own end or a stop string, a limit of tokens or context, or a cancel."""
@@ -88,3 +88,12 @@ class Progress:
 
     done: int
     total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LlamaState:
+    """What the memory held of a text: its tokens, llama.cpp's bytes, and which model and context they belong to."""
+
+    tokens: tuple[int, ...]
+    data: bytes
+    fingerprint: str

@@ -1,0 +1,94 @@
+"""Writes ``llama_bind/_kwargs.py``: the keyword arguments of calls as TypedDicts, from ``params.py``.
+
+``python -m codegen.kwargs`` writes, ``--check`` compares and exits 1 with a diff. Type checkers cannot derive a
+TypedDict from a dataclass; this keeps one definition all the same. Not for: the C mirror (``codegen.__main__``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from llama_bind import params
+from llama_bind.options import options_of
+
+TARGET = Path(__file__).resolve().parent.parent / "llama_bind" / "_kwargs.py"
+
+HEAD = '''"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen.kwargs``: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from llama_bind.params import AdapterSpec, TensorBufferOverride
+
+__all__ = ["ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
+'''
+
+GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
+    ("LlamaKwargs", "Options of `Llama`.", (params.ModelParams, params.ContextParams, params.LlamaParams), frozenset()),
+    (
+        "CompletionKwargs",
+        "Options of `Llama.create_completion`, besides stream.",
+        (params.SamplingParams, params.RequestParams),
+        frozenset({"stream"}),
+    ),
+    (
+        "ChatKwargs",
+        "Options of `Llama.create_chat_completion`, besides stream.",
+        (params.SamplingParams, params.RequestParams, params.ChatParams),
+        frozenset({"stream", "echo", "suffix"}),
+    ),
+)
+
+
+def generate() -> str:
+    """The whole module as text."""
+    return HEAD + "".join(_group(*group) for group in GROUPS)
+
+
+def _group(name: str, doc: str, classes: tuple[type[Any], ...], without: frozenset[str]) -> str:
+    lines = ["", "", f"class {name}(TypedDict, total=False):", f'    """{doc}"""', ""]
+    for cls in classes:
+        docs = options_of(cls)
+        for field in dataclasses.fields(cls):
+            if field.name not in without:
+                lines.append(f"    {field.name}: {_optional(str(field.type))}")
+                lines += _doc(docs[field.name].doc)
+    return "\n".join(lines) + "\n"
+
+
+def _optional(kind: str) -> str:
+    """None always stands for the default."""
+    return kind if kind == "Any" or "None" in kind.split(" | ") else f"{kind} | None"
+
+
+def _doc(text: str) -> list[str]:
+    one = f'    """{text}"""'
+    if len(one) <= 120 and not text.endswith('"'):
+        return [one]
+    wrapped = textwrap.wrap(text, 112)
+    return [f'    """{wrapped[0]}', *(f"    {line}" for line in wrapped[1:]), '    """']
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with ``--check`` compare; gives the exit status."""
+    text = generate()
+    if "--check" not in arguments:
+        TARGET.write_text(text, encoding="utf-8")
+        return 0
+    old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
+    diff = list(difflib.unified_diff(old.splitlines(), text.splitlines(), "committed", "generated", lineterm=""))
+    print("\n".join(diff))
+    return 1 if diff else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,319 @@
+"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen.kwargs``: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from llama_bind.params import AdapterSpec, TensorBufferOverride
+
+__all__ = ["ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
+
+
+class LlamaKwargs(TypedDict, total=False):
+    """Options of `Llama`."""
+
+    n_gpu_layers: int | None
+    """Layers to put on the GPU; -1 is all. Unset: all when a GPU is present."""
+    split_mode: int | str | None
+    """How to split over several GPUs: none, layer, row, tensor (or llama.cpp's number)."""
+    main_gpu: int | None
+    """The GPU that holds everything when split_mode is none."""
+    tensor_split: Sequence[float] | None
+    """Share of the model for each GPU, in order."""
+    devices: Sequence[str] | None
+    """Names of the devices to use, as `llama-bind doctor` lists them; empty: CPU only."""
+    tensor_buft_overrides: Sequence[TensorBufferOverride | tuple[str, str]] | None
+    """Pairs of a tensor name pattern and a buffer type, e.g. ('exps', 'CPU')."""
+    vocab_only: bool | None
+    """Load the vocabulary without the weights: tokenizing works, generating does not."""
+    use_mmap: bool | None
+    """Map the file into memory instead of reading it."""
+    use_mlock: bool | None
+    """Keep the model in physical memory."""
+    use_direct_io: bool | None
+    """Read past the page cache where the system can; takes the place of use_mmap."""
+    lazy_mode: str | None
+    """Read big tensors that the architecture marks on demand."""
+    load_mtp: bool | None
+    """Load multi-token-prediction layers. Unset: llama.cpp's default."""
+    check_tensors: bool | None
+    """Check every tensor's data while loading (slow)."""
+    use_extra_bufts: bool | None
+    """Repack weights into faster layouts where the CPU has them."""
+    no_host: bool | None
+    """Bypass host buffers so that extra buffer types can be used."""
+    kv_overrides: Mapping[str, bool | int | float | str] | None
+    """Values that replace those of the file's metadata."""
+    numa: bool | str | None
+    """NUMA strategy: False, distribute (or True), isolate, numactl, mirror. Once per process."""
+    rpc_servers: Sequence[str] | None
+    """host:port of llama.cpp RPC servers whose devices are added."""
+    check_model: bool | None
+    """Check the file for damage that would crash llama.cpp before loading it."""
+    progress_callback: Callable[[float], Any] | None
+    """Called with the share loaded (0 to 1); returning False stops the load."""
+    n_ctx: int | None
+    """Tokens of context. 0: the model's own. Unset: the model's own up to 8192, less where memory is short."""
+    n_batch: int | None
+    """Most tokens in one call of llama_decode."""
+    n_ubatch: int | None
+    """Most tokens computed at once."""
+    n_seq_max: int | None
+    """Most sequences that run at the same time."""
+    kv_unified: bool | None
+    """One cache shared by all sequences. Unset: chosen by n_seq_max."""
+    n_threads: int | None
+    """Threads for generating. Unset: the usable physical cores."""
+    n_threads_batch: int | None
+    """Threads for prompts. Unset: as n_threads."""
+    rope_scaling_type: int | str | None
+    """RoPE scaling: unspecified (the model's), none, linear, yarn, longrope."""
+    rope_freq_base: float | None
+    """RoPE base frequency; 0: the model's."""
+    rope_freq_scale: float | None
+    """RoPE frequency scale; 0: the model's."""
+    yarn_ext_factor: float | None
+    """YaRN extrapolation mix; negative: the model's."""
+    yarn_attn_factor: float | None
+    """YaRN magnitude scale; negative: the model's."""
+    yarn_beta_fast: float | None
+    """YaRN low correction dimension; negative: the model's."""
+    yarn_beta_slow: float | None
+    """YaRN high correction dimension; negative: the model's."""
+    yarn_orig_ctx: int | None
+    """YaRN original context; 0: the model's."""
+    pooling_type: int | str | None
+    """How embeddings of tokens become one: unspecified (the model's), none, mean, cls, last, rank."""
+    attention_type: int | str | None
+    """Attention for embeddings: unspecified (the model's), causal, non_causal."""
+    embedding: bool | None
+    """Make embeddings; see `Llama.embed`."""
+    offload_kqv: bool | None
+    """Keep the K and V cache on the GPU."""
+    op_offload: bool | None
+    """Compute big operations on host tensors on the GPU."""
+    flash_attn: bool | str | None
+    """Flash attention: True, False, or auto (also None): on where the device has it."""
+    swa_full: bool | None
+    """Full-size cache for sliding-window models, so that prefixes can be reused."""
+    type_k: int | str | None
+    """Type of the K cache: f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0, q5_1 (or ggml's number)."""
+    type_v: int | str | None
+    """Type of the V cache; other than f16, bf16 and f32 needs flash attention."""
+    n_rs_seq: int | None
+    """Snapshots of recurrent state for each sequence, for rolling back."""
+    no_perf: bool | None
+    """Do not take llama.cpp's internal timings."""
+    abort_callback: Callable[[], Any] | None
+    """Called between the nodes of a compute graph (slow); returning True stops the decode."""
+    eval_callback: Callable[[Any, bool], Any] | None
+    """Called with (tensor pointer, ask) for tensors as they are computed (slow)."""
+    seed: int | None
+    """Seed from which every request without one gets its own. Unset: real entropy."""
+    chat_format: str | None
+    """Name of a chat format. Unset: the model's own template."""
+    chat_template: str | None
+    """Jinja chat template in place of the model's own."""
+    chat_handler: Callable[..., Any] | None
+    """Called for chat completions as handler(llama=..., messages=..., **options)."""
+    lora_path: str | None
+    """A LoRA adapter file."""
+    lora_scale: float | None
+    """Scale of lora_path."""
+    loras: Sequence[AdapterSpec | tuple[str, float]] | None
+    """Several LoRA adapters."""
+    control_vectors: Sequence[AdapterSpec | tuple[str, float]] | None
+    """Control vector files."""
+    tokenizer: Any
+    """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
+    last_n_tokens_size: int | None
+    """Default of penalty_last_n."""
+    logits_all: bool | None
+    """Accepted for compatibility; log probabilities need no such preparation here."""
+    verbose: bool | None
+    """Write llama.cpp's log to standard error."""
+
+
+class CompletionKwargs(TypedDict, total=False):
+    """Options of `Llama.create_completion`, besides stream."""
+
+    temperature: float | None
+    """0 takes the likeliest token; higher is more random."""
+    top_k: int | None
+    """Keep the k likeliest tokens; 0 or less: all."""
+    top_p: float | None
+    """Keep the likeliest tokens that together reach this probability; 1: all."""
+    min_p: float | None
+    """Drop tokens below this share of the likeliest one's probability; 0: none."""
+    typical_p: float | None
+    """Locally typical sampling; 1: off."""
+    top_n_sigma: float | None
+    """Keep logits within n standard deviations of the highest; 0 or less: off."""
+    xtc_probability: float | None
+    """Chance to drop all but the least likely of the tokens above xtc_threshold; 0: off."""
+    xtc_threshold: float | None
+    """Threshold of XTC; above 0.5 it is off."""
+    min_keep: int | None
+    """Least tokens that top_p, min_p, typical_p and XTC leave."""
+    dynatemp_range: float | None
+    """Dynamic temperature: temperature plus or minus this; 0: off."""
+    dynatemp_exponent: float | None
+    """Dynamic temperature: exponent of the normalized entropy."""
+    repeat_penalty: float | None
+    """Divides the logits of tokens seen lately; 1: off."""
+    frequency_penalty: float | None
+    """Lowers logits by this for each time a token was seen lately."""
+    presence_penalty: float | None
+    """Lowers logits by this for tokens seen lately."""
+    penalty_last_n: int | None
+    """How many last tokens the penalties look at; 0: off, -1: the context."""
+    dry_multiplier: float | None
+    """Strength of DRY (against repeated runs of tokens); 0: off."""
+    dry_base: float | None
+    """Base of DRY's exponential penalty."""
+    dry_allowed_length: int | None
+    """Longest repetition that DRY leaves alone, in tokens."""
+    dry_penalty_last_n: int | None
+    """How many last tokens DRY looks at; 0: off, -1: the context."""
+    dry_sequence_breakers: Sequence[str] | None
+    """Strings at which DRY starts anew."""
+    mirostat_mode: int | None
+    """Mirostat: 0 off, 1 or 2; it replaces the other truncations."""
+    mirostat_tau: float | None
+    """Mirostat's target entropy."""
+    mirostat_eta: float | None
+    """Mirostat's learning rate."""
+    adaptive_target: float | None
+    """adaptive-p's target probability (used when samplers has adaptive_p); below 0: off."""
+    adaptive_decay: float | None
+    """adaptive-p's decay."""
+    samplers: Sequence[str] | None
+    """Samplers and their order: penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill,
+    adaptive_p.
+    """
+    seed: int | None
+    """Seed of the draw, modulo 2**32. Unset: real entropy; the result says which was used."""
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    """Added to the logits of token ids; -100 or less as good as bans, 100 as good as forces."""
+    ignore_eos: bool | None
+    """Never choose a token that ends the generation."""
+    grammar: Any
+    """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    max_tokens: int | None
+    """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
+    stop: str | Sequence[str] | None
+    """Strings that end the text; they are not part of it."""
+    logprobs: int | bool | None
+    """Give the log probabilities of the tokens, and of this many alternatives."""
+    echo: bool | None
+    """Give the prompt back before the text."""
+    suffix: str | None
+    """Text after the gap: the model fills in between (needs a fill-in-the-middle model)."""
+    stream_options: Mapping[str, Any] | None
+    """{'include_usage': True} ends a stream with the usage."""
+    n: int | None
+    """Number of completions."""
+    priority: int | None
+    """Higher goes first."""
+    logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None
+    """Functions (input_ids, scores) -> scores over the raw logits."""
+    stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None
+    """Functions (input_ids, scores) -> bool; True ends the text."""
+    model: str | None
+    """The name that the result carries as its model."""
+
+
+class ChatKwargs(TypedDict, total=False):
+    """Options of `Llama.create_chat_completion`, besides stream."""
+
+    temperature: float | None
+    """0 takes the likeliest token; higher is more random."""
+    top_k: int | None
+    """Keep the k likeliest tokens; 0 or less: all."""
+    top_p: float | None
+    """Keep the likeliest tokens that together reach this probability; 1: all."""
+    min_p: float | None
+    """Drop tokens below this share of the likeliest one's probability; 0: none."""
+    typical_p: float | None
+    """Locally typical sampling; 1: off."""
+    top_n_sigma: float | None
+    """Keep logits within n standard deviations of the highest; 0 or less: off."""
+    xtc_probability: float | None
+    """Chance to drop all but the least likely of the tokens above xtc_threshold; 0: off."""
+    xtc_threshold: float | None
+    """Threshold of XTC; above 0.5 it is off."""
+    min_keep: int | None
+    """Least tokens that top_p, min_p, typical_p and XTC leave."""
+    dynatemp_range: float | None
+    """Dynamic temperature: temperature plus or minus this; 0: off."""
+    dynatemp_exponent: float | None
+    """Dynamic temperature: exponent of the normalized entropy."""
+    repeat_penalty: float | None
+    """Divides the logits of tokens seen lately; 1: off."""
+    frequency_penalty: float | None
+    """Lowers logits by this for each time a token was seen lately."""
+    presence_penalty: float | None
+    """Lowers logits by this for tokens seen lately."""
+    penalty_last_n: int | None
+    """How many last tokens the penalties look at; 0: off, -1: the context."""
+    dry_multiplier: float | None
+    """Strength of DRY (against repeated runs of tokens); 0: off."""
+    dry_base: float | None
+    """Base of DRY's exponential penalty."""
+    dry_allowed_length: int | None
+    """Longest repetition that DRY leaves alone, in tokens."""
+    dry_penalty_last_n: int | None
+    """How many last tokens DRY looks at; 0: off, -1: the context."""
+    dry_sequence_breakers: Sequence[str] | None
+    """Strings at which DRY starts anew."""
+    mirostat_mode: int | None
+    """Mirostat: 0 off, 1 or 2; it replaces the other truncations."""
+    mirostat_tau: float | None
+    """Mirostat's target entropy."""
+    mirostat_eta: float | None
+    """Mirostat's learning rate."""
+    adaptive_target: float | None
+    """adaptive-p's target probability (used when samplers has adaptive_p); below 0: off."""
+    adaptive_decay: float | None
+    """adaptive-p's decay."""
+    samplers: Sequence[str] | None
+    """Samplers and their order: penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill,
+    adaptive_p.
+    """
+    seed: int | None
+    """Seed of the draw, modulo 2**32. Unset: real entropy; the result says which was used."""
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    """Added to the logits of token ids; -100 or less as good as bans, 100 as good as forces."""
+    ignore_eos: bool | None
+    """Never choose a token that ends the generation."""
+    grammar: Any
+    """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    max_tokens: int | None
+    """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
+    stop: str | Sequence[str] | None
+    """Strings that end the text; they are not part of it."""
+    logprobs: int | bool | None
+    """Give the log probabilities of the tokens, and of this many alternatives."""
+    stream_options: Mapping[str, Any] | None
+    """{'include_usage': True} ends a stream with the usage."""
+    n: int | None
+    """Number of completions."""
+    priority: int | None
+    """Higher goes first."""
+    logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None
+    """Functions (input_ids, scores) -> scores over the raw logits."""
+    stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None
+    """Functions (input_ids, scores) -> bool; True ends the text."""
+    model: str | None
+    """The name that the result carries as its model."""
+    top_logprobs: int | None
+    """With logprobs: alternatives for each token."""
+    chat_template_kwargs: Mapping[str, Any] | None
+    """Values for the chat template."""
+    add_generation_prompt: bool | None
+    """Open the assistant's turn after the messages."""
+    continue_final_message: bool | None
+    """Continue the last message instead of opening a turn."""

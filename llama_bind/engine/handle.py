@@ -1,0 +1,81 @@
+"""What the caller holds while a request runs: its events, and the way to cancel it. Not for: asyncio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+from llama_bind.engine.request import Request
+from llama_bind.values import FinishEvent, PieceEvent, TokenLogprob
+
+__all__ = ["Event", "Events", "RequestHandle", "merged"]
+
+Event = PieceEvent | FinishEvent | BaseException
+Events = SimpleQueue[tuple["RequestHandle", Event]]
+"""Where events go: a queue of the handle's own, or one shared by several that are read together (see `merged`)."""
+
+
+class RequestHandle:
+    """One submitted request. Iterate over it for events; every method may be called from any thread.
+
+    Leaving the iteration early does not cancel; `cancel()` does, and so does leaving `merged`.
+    """
+
+    def __init__(self, request: Request, cancel: Callable[[RequestHandle], None], events: Events | None = None) -> None:
+        self.request = request
+        self._events: Events = SimpleQueue() if events is None else events
+        self._cancel = cancel
+        self._done = threading.Event()
+        self.embedding: Any = None
+        self.prompt_logprobs: list[TokenLogprob | None] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the last event was delivered to the queue."""
+        return self._done.is_set()
+
+    def deliver(self, event: Event) -> None:
+        """Called by the engine only."""
+        if not isinstance(event, PieceEvent):
+            self._done.set()
+        self._events.put((self, event))
+
+    def cancel(self) -> None:
+        """Ask the engine to end the request, with a `FinishEvent` of reason "cancelled". Harmless after its end."""
+        self._cancel(self)
+
+    def __iter__(self) -> Iterator[PieceEvent | FinishEvent]:
+        """The events up to and with the `FinishEvent`.
+
+        Raises:
+            LlamaBindError: what ended the request early, raised in place of the finish.
+        """
+        while True:
+            event = self._events.get()[1]
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+            if isinstance(event, FinishEvent):
+                return
+
+
+def merged(handles: list[RequestHandle], events: Events) -> Iterator[tuple[int, PieceEvent | FinishEvent]]:
+    """The events of several handles that share `events`, each with its handle's index, as they come.
+
+    Leaving early, by an exception or by closing the iterator, cancels what still runs.
+    """
+    index = {handle: i for i, handle in enumerate(handles)}
+    left = len(handles)
+    try:
+        while left:
+            handle, event = events.get()
+            if isinstance(event, BaseException):
+                raise event
+            left -= isinstance(event, FinishEvent)
+            yield index[handle], event
+    finally:
+        if left:
+            for handle in handles:
+                handle.cancel()

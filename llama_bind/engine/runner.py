@@ -1,0 +1,217 @@
+"""Computes a step plan on a context: the only module of the engine that imports core.
+
+Not for: deciding what to compute (scheduler) or what a token means for its request (loop).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_bind.core.batch import Batch
+from llama_bind.core.context import Context
+from llama_bind.core.sampler import Sampler
+from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
+from llama_bind.engine.sequence import Phase, Sequence
+from llama_bind.values import TokenLogprob
+
+__all__ = ["Runner", "Sampled"]
+
+Floats = npt.NDArray[np.float32]
+
+LOGPROB_FLOOR = -9999.0
+
+
+@dataclasses.dataclass(slots=True)
+class Sampled:
+    """What a step gave a sequence: a token, or the error of this sequence alone (a callback that raised)."""
+
+    sequence: Sequence
+    token: int = -1
+    logprob: TokenLogprob | None = None
+    stop: bool = False
+    error: BaseException | None = None
+
+
+class Runner:
+    """Owns nothing: drives the context that the facade made. One thread calls it, except `abort`."""
+
+    def __init__(self, make_context: Callable[[], Context]) -> None:
+        self._make_context = make_context
+        self.context = make_context()
+        self.batch = Batch(self.context.n_batch, 1)
+        self.vocab = self.context.model.vocab
+        self._embeds = False
+
+    def abort(self) -> None:
+        """Stop the decode that is running now, from any thread."""
+        self.context.request_abort()
+
+    def ready(self) -> None:
+        """Forget an abort that came too late."""
+        self.context.clear_abort()
+
+    def rebuild(self) -> None:
+        """Replace a context whose native state cannot be trusted any more."""
+        self.context.close()
+        self.context = self._make_context()
+        self._embeds = False
+
+    def prepare(self, admission: Admission) -> int:
+        """Cut the slot's memory down to what the sequence shares; gives how many tokens it holds.
+
+        Memory that cannot be cut (recurrent, hybrid, sliding window) is cleared.
+        """
+        memory = self.context.memory
+        for slot in admission.drop:
+            memory.seq_rm(slot, -1, -1)
+        if admission.keep and self._can_cut and memory.seq_rm(admission.slot, admission.keep, -1):
+            return admission.keep
+        memory.seq_rm(admission.slot, -1, -1)
+        return 0
+
+    @property
+    def _can_cut(self) -> bool:
+        """A sliding window that keeps only its own width cannot be taken back to an earlier place."""
+        return self.context.params.swa_full or self.context.model.n_swa == 0
+
+    def equip(self, sequence: Sequence) -> None:
+        """Make the sequence's sampler; penalties look back over the prompt's end, as in llama.cpp's own programs.
+
+        Raises:
+            InputError: sampling options that this vocabulary or llama.cpp cannot take.
+        """
+        request = sequence.request
+        if request.kind == "embed":
+            return
+        sampling = request.sampling
+        sequence.sampler = Sampler.create(self.vocab, sampling, n_ctx=self.context.n_ctx_seq, seed=request.seed)
+        last = (sampling.penalty_last_n, sampling.dry_penalty_last_n)
+        reach = sequence.n_tokens if min(last) < 0 else max(last)
+        if reach:
+            sequence.sampler.accept_prompt(sequence.view()[-reach:])
+
+    def run(self, plan: StepPlan) -> list[Sampled]:
+        """Decode the plan's tokens; sample for every sequence whose last known token was among them.
+
+        Raises:
+            DecodeError: nothing of the plan counts; the cells of its tokens were given back.
+        """
+        self._set_embeds(plan.embed)
+        batch = self.batch
+        batch.clear()
+        for chunk in plan.chunks:
+            self._fill(chunk)
+        try:
+            self.context.decode(batch)
+        except BaseException:
+            self._give_back(plan)
+            raise
+        return self._embeddings(plan) if plan.embed else self._sample(plan)
+
+    def _fill(self, chunk: Chunk) -> None:
+        sequence = chunk.sequence
+        if chunk.count == 1:
+            token = int(sequence.tokens[chunk.start])
+            self.batch.append(token, chunk.start, sequence.slot, chunk.output != "none")
+            return
+        start = self.batch.n_tokens
+        tokens = sequence.tokens[chunk.start : chunk.start + chunk.count]
+        self.batch.extend(tokens, chunk.start, sequence.slot, chunk.output == "last")
+        if chunk.output == "all":
+            self.batch.logits[start : self.batch.n_tokens] = 1
+
+    def _set_embeds(self, embed: bool) -> None:
+        if embed != self._embeds:
+            self.context.set_embeddings(embed)
+            self._embeds = embed
+
+    def _give_back(self, plan: StepPlan) -> None:
+        memory = self.context.memory
+        for chunk in plan.chunks:
+            if not memory.seq_rm(chunk.sequence.slot, chunk.start, -1):
+                memory.seq_rm(chunk.sequence.slot, -1, -1)
+                chunk.sequence.n_computed = 0
+
+    def _sample(self, plan: StepPlan) -> list[Sampled]:
+        results: list[Sampled] = []
+        index = 0
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            sequence.n_computed += chunk.count
+            if chunk.output == "all":
+                self._prompt_logprobs(chunk, index)
+            index += chunk.count
+            if sequence.n_computed == sequence.n_tokens:
+                sequence.phase = Phase.DECODING
+                results.append(self._sample_one(sequence, index - 1))
+        return results
+
+    def _sample_one(self, sequence: Sequence, index: int) -> Sampled:
+        request = sequence.request
+        if sequence.n_tokens >= sequence.limit:
+            return Sampled(sequence)  # the prompt was all that was asked for
+        try:
+            if not (request.logits_processors or request.stopping_criteria or request.logprobs is not None):
+                return Sampled(sequence, sequence.sampler.sample(self.context, index))
+            return self._sample_watched(sequence, index)
+        except Exception as error:  # of this request alone: a callback, a grammar that cannot go on
+            return Sampled(sequence, error=error)
+
+    def _sample_watched(self, sequence: Sequence, index: int) -> Sampled:
+        """Sample where someone wants to see or change the logits."""
+        request = sequence.request
+        logits = self.context.logits(index)
+        if request.logits_processors or request.stopping_criteria:
+            ids = sequence.view().copy()
+            scores: Any = logits.copy()
+            for processor in request.logits_processors:
+                scores = processor(ids, scores)
+            token = sequence.sampler.sample_array(np.ascontiguousarray(scores, np.float32))
+            stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
+        else:
+            token, stop = sequence.sampler.sample(self.context, index), False
+        logprob = None if request.logprobs is None else self._logprob(logits, token, request.logprobs)
+        return Sampled(sequence, token, logprob, stop)
+
+    def _prompt_logprobs(self, chunk: Chunk, index: int) -> None:
+        """Log probabilities of the tokens after each of the chunk's, within the prompt; the first token has none."""
+        sequence = chunk.sequence
+        if not sequence.prompt_logprobs:
+            sequence.prompt_logprobs.append(None)
+        for i in range(chunk.count):
+            following = chunk.start + i + 1
+            if following < sequence.n_prompt:
+                token = int(sequence.tokens[following])
+                entry = self._logprob(self.context.logits(index + i), token, sequence.request.prompt_logprobs or 0)
+                sequence.prompt_logprobs.append(entry)
+
+    def _logprob(self, logits: Floats, token: int, n_top: int) -> TokenLogprob:
+        peak = float(logits.max())
+        norm = peak + float(np.log(np.exp(logits - peak, dtype=np.float32).sum(dtype=np.float64)))
+        top: list[TokenLogprob] = []
+        if n_top:
+            n_top = min(n_top, len(logits))
+            best = np.argpartition(logits, -n_top)[-n_top:]
+            for i in best[np.lexsort((best, -logits[best]))]:
+                top.append(self._entry(int(i), float(logits[i]) - norm))
+        return dataclasses.replace(self._entry(token, float(logits[token]) - norm), top=tuple(top))
+
+    def _entry(self, token: int, logprob: float) -> TokenLogprob:
+        piece = self.vocab.token_to_piece(token, True)
+        return TokenLogprob(token, piece, logprob if logprob > LOGPROB_FLOOR else LOGPROB_FLOOR)
+
+    def _embeddings(self, plan: StepPlan) -> list[Sampled]:
+        index = 0
+        for chunk in plan.chunks:
+            if self.context.pooling_type == "none":
+                rows = [self.context.embeddings(index + i) for i in range(chunk.count)]
+                chunk.sequence.result = np.stack(rows)
+            else:
+                chunk.sequence.result = self.context.embeddings_seq(chunk.sequence.slot)
+            index += chunk.count
+        return [Sampled(chunk.sequence) for chunk in plan.chunks]

@@ -1,0 +1,87 @@
+"""One request in progress: its tokens, how far they are computed, what came out. Pure; one thread touches it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_bind.engine.request import Request
+from llama_bind.text.assembler import TextAssembler
+from llama_bind.values import FinishReason, PieceEvent, TokenLogprob
+
+__all__ = ["Phase", "Sequence"]
+
+
+class Phase(enum.Enum):
+    """WAITING for a slot, PROMPT being computed, DECODING token by token, FINISHED."""
+
+    WAITING = "waiting"
+    PROMPT = "prompt"
+    DECODING = "decoding"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """The mutable side of a request.
+
+    Attributes:
+        tokens: Prompt and generated ids, `n_tokens` of them valid (grown by doubling).
+        n_computed: How many of them the memory holds.
+        slot: Sequence id in the context while running.
+        sampler: The runner's chain for this request, opaque here.
+        limit: Most tokens it may hold (prompt and generated), from the context and max_tokens.
+    """
+
+    def __init__(self, request: Request, arrival: int, now: float, *, limit: int) -> None:
+        prompt = np.asarray(request.prompt, np.int32)
+        self.request = request
+        self.arrival = arrival
+        self.phase = Phase.WAITING
+        self.n_prompt = len(prompt)
+        self.tokens: npt.NDArray[np.int32] = prompt
+        self.n_tokens = len(prompt)
+        self.n_computed = 0
+        self.n_cached = 0
+        self.slot = -1
+        self.limit = limit
+        self.sampler: Any = None
+        self.assembler = TextAssembler(request.stop)
+        self.prompt_logprobs: list[TokenLogprob | None] = []
+        self.finish_reason: FinishReason | None = None
+        self.finish_stop: str | None = None
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.result: Any = None
+        self.pieces: list[PieceEvent] = []
+        self.t_arrival = now
+        self.t_start = 0.0
+        self.t_first = 0.0
+
+    @property
+    def n_generated(self) -> int:
+        return self.n_tokens - self.n_prompt
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key: priority, then arrival."""
+        return (-self.request.priority, self.arrival)
+
+    def append(self, token: int) -> None:
+        """Add a generated token; it is not computed yet."""
+        if self.n_tokens == len(self.tokens):
+            grown = np.empty(max(64, 2 * self.n_tokens), np.int32)
+            grown[: self.n_tokens] = self.tokens
+            self.tokens = grown
+        self.tokens[self.n_tokens] = token
+        self.n_tokens += 1
+
+    def view(self) -> npt.NDArray[np.int32]:
+        """The valid tokens, shape (n_tokens,)."""
+        return self.tokens[: self.n_tokens]
+
+    def computed(self) -> npt.NDArray[np.int32]:
+        """The tokens that the memory holds, copied."""
+        return np.array(self.tokens[: self.n_computed])

@@ -1,0 +1,260 @@
+"""Builds the OpenAI-shaped dicts from the engine's values. Pure. Not for: running anything."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from llama_bind.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionChunkChoice,
+    ChatCompletionDelta,
+    ChatLogprobs,
+    ChatTokenLogprob,
+    Completion,
+    CompletionLogprobs,
+    CompletionUsage,
+    TimingsDict,
+)
+from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
+
+__all__ = ["ChatShape", "TextShape", "timings_dict", "usage_dict"]
+
+Events = Iterable[tuple[int, PieceEvent | FinishEvent]]
+
+
+def token_text(piece: bytes) -> str:
+    r"""A token's bytes as text; bytes that are not characters of their own as OpenAI writes them: bytes:\\xf0\\x9f."""
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{b:02x}" for b in piece)
+
+
+def usage_dict(usages: Sequence[Usage]) -> CompletionUsage:
+    """One usage for the choices of a request: the prompt counts once."""
+    prompt = usages[0].prompt_tokens
+    completion = sum(u.completion_tokens for u in usages)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
+    }
+
+
+def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
+    """llama-server's field names. The first token comes out of the prompt: the rate is that of the ones after it."""
+    prompt_ms, predicted_ms = 1e3 * timings.prompt, 1e3 * timings.generation
+    after_first = max(timings.generated_tokens - 1, 0)
+    return {
+        "cache_n": usage.cached_tokens,
+        "prompt_n": timings.prompt_tokens,
+        "prompt_ms": prompt_ms,
+        "prompt_per_token_ms": prompt_ms / timings.prompt_tokens if timings.prompt_tokens else 0.0,
+        "prompt_per_second": timings.prompt_tokens / timings.prompt if timings.prompt > 0 else 0.0,
+        "predicted_n": timings.generated_tokens,
+        "predicted_ms": predicted_ms,
+        "predicted_per_token_ms": predicted_ms / after_first if after_first else 0.0,
+        "predicted_per_second": timings.tokens_per_second,
+    }
+
+
+class _Shape:
+    """What all results of one call have in common."""
+
+    prefix = ""
+
+    def __init__(self, model: str, n: int) -> None:
+        self.id = f"{self.prefix}-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+        self.model = model
+        self.n = n
+        self.finishes: dict[int, FinishEvent] = {}
+
+    def usage(self) -> CompletionUsage:
+        return usage_dict([self.finishes[i].usage for i in range(self.n)])
+
+    def timings(self) -> TimingsDict:
+        first = self.finishes[0]
+        return timings_dict(first.timings, first.usage)
+
+    def collect(self, events: Events) -> list[list[PieceEvent]]:
+        """Read to the end; the pieces of each choice."""
+        pieces: list[list[PieceEvent]] = [[] for _ in range(self.n)]
+        for index, event in events:
+            if isinstance(event, FinishEvent):
+                self.finishes[index] = event
+            else:
+                pieces[index].append(event)
+        return pieces
+
+
+class TextShape(_Shape):
+    """Completions. `echo` is put before each text, `prompt_logprobs` (known once the prompt is computed) with it."""
+
+    prefix = "cmpl"
+
+    def __init__(
+        self,
+        model: str,
+        n: int,
+        *,
+        echo: str = "",
+        logprobs: bool = False,
+        prompt_logprobs: Callable[[], Sequence[TokenLogprob | None]] = tuple,
+    ) -> None:
+        super().__init__(model, n)
+        self.echo = echo
+        self.logprobs = logprobs
+        self.prompt_logprobs = prompt_logprobs
+        self.offsets = [0] * n
+
+    def whole(self, events: Events) -> Completion:
+        """The result of a call that does not stream."""
+        pieces = self.collect(events)
+        prompt_logprobs = self.prompt_logprobs()
+        result = self._chunk()
+        for index in range(self.n):
+            text = self.echo + "".join(p.text for p in pieces[index])
+            entries = [*prompt_logprobs, *(e for p in pieces[index] for e in p.logprobs)]
+            result["choices"].append(
+                {
+                    "text": text,
+                    "index": index,
+                    "logprobs": self._logprobs(index, entries) if self.logprobs else None,
+                    "finish_reason": self.finishes[index].reason,
+                }
+            )
+        result["usage"] = self.usage()
+        result["timings"] = self.timings()
+        result["seed"] = self.finishes[0].seed
+        return result
+
+    def stream(self, events: Events, *, usage: bool) -> Iterator[Completion]:
+        """Chunks: text as it comes, one with the finish_reason for each choice, the usage at the end on request."""
+        unopened = set(range(self.n)) if self.echo else set()
+        for index, event in events:
+            if index in unopened:
+                unopened.remove(index)
+                yield self._piece(index, self.echo, self.prompt_logprobs())
+            if isinstance(event, PieceEvent):
+                if event.text or (self.logprobs and event.logprobs):
+                    yield self._piece(index, event.text, event.logprobs)
+                continue
+            self.finishes[index] = event
+            chunk = self._piece(index, "", ())
+            chunk["choices"][0]["finish_reason"] = event.reason
+            chunk["choices"][0]["logprobs"] = None
+            if len(self.finishes) == self.n and not usage:
+                chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
+            yield chunk
+        if usage:
+            last = self._chunk()
+            last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
+            yield last
+
+    def _chunk(self) -> Completion:
+        return {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model, "choices": []}
+
+    def _piece(self, index: int, text: str, entries: Sequence[TokenLogprob | None]) -> Completion:
+        chunk = self._chunk()
+        logprobs = self._logprobs(index, entries) if self.logprobs else None
+        chunk["choices"].append({"text": text, "index": index, "logprobs": logprobs, "finish_reason": None})
+        return chunk
+
+    def _logprobs(self, index: int, entries: Sequence[TokenLogprob | None]) -> CompletionLogprobs:
+        result: CompletionLogprobs = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        for entry in entries:
+            text = "" if entry is None else token_text(entry.piece)
+            top = None if entry is None else {token_text(t.piece): t.logprob for t in entry.top}
+            if entry is not None and top is not None:
+                top.setdefault(text, entry.logprob)
+            result["tokens"].append(text)
+            result["token_logprobs"].append(None if entry is None else entry.logprob)
+            result["top_logprobs"].append(top)
+            result["text_offset"].append(self.offsets[index])
+            self.offsets[index] += len(text)
+        return result
+
+
+class ChatShape(_Shape):
+    """Chat completions."""
+
+    prefix = "chatcmpl"
+
+    def __init__(self, model: str, n: int, *, logprobs: bool = False) -> None:
+        super().__init__(model, n)
+        self.logprobs = logprobs
+
+    def whole(self, events: Events) -> ChatCompletion:
+        """The result of a call that does not stream."""
+        pieces = self.collect(events)
+        result: ChatCompletion = {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [],
+            "usage": self.usage(),
+            "timings": self.timings(),
+            "seed": self.finishes[0].seed,
+        }
+        for index in range(self.n):
+            entries = [e for p in pieces[index] for e in p.logprobs]
+            result["choices"].append(
+                {
+                    "index": index,
+                    "message": {"role": "assistant", "content": "".join(p.text for p in pieces[index])},
+                    "logprobs": self._logprobs(entries) if self.logprobs else None,
+                    "finish_reason": self.finishes[index].reason,
+                }
+            )
+        return result
+
+    def stream(self, events: Events, *, usage: bool) -> Iterator[ChatCompletionChunk]:
+        """Chunks: the role, text as it comes, a finish_reason for each choice, the usage at the end on request."""
+        for index in range(self.n):
+            yield self._piece(index, {"role": "assistant", "content": ""}, ())
+        for index, event in events:
+            if isinstance(event, PieceEvent):
+                if event.text or (self.logprobs and event.logprobs):
+                    yield self._piece(index, {"content": event.text}, event.logprobs)
+                continue
+            self.finishes[index] = event
+            chunk = self._piece(index, {}, (), event.reason)
+            if len(self.finishes) == self.n and not usage:
+                chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
+            yield chunk
+        if usage:
+            last = self._chunk([])
+            last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
+            yield last
+
+    def _chunk(self, choices: list[ChatCompletionChunkChoice]) -> ChatCompletionChunk:
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        }
+
+    def _piece(
+        self, index: int, delta: ChatCompletionDelta, entries: Sequence[TokenLogprob], reason: str | None = None
+    ) -> ChatCompletionChunk:
+        logprobs = self._logprobs(entries) if self.logprobs and entries else None
+        return self._chunk([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}])
+
+    def _logprobs(self, entries: Sequence[TokenLogprob]) -> ChatLogprobs:
+        return {"content": [_chat_logprob(e, with_top=True) for e in entries], "refusal": None}
+
+
+def _chat_logprob(entry: TokenLogprob, *, with_top: bool) -> ChatTokenLogprob:
+    text = entry.piece.decode("utf-8", "replace")
+    result: ChatTokenLogprob = {"token": text, "logprob": entry.logprob, "bytes": list(entry.piece)}
+    if with_top:
+        result["top_logprobs"] = [_chat_logprob(t, with_top=False) for t in entry.top]
+    return result

@@ -1,0 +1,187 @@
+"""The dicts that calls return, in the shape of OpenAI's API reference. Not for: building them (``results``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from typing_extensions import NotRequired, TypedDict
+
+__all__ = [
+    "ChatCompletion",
+    "ChatCompletionChoice",
+    "ChatCompletionChunk",
+    "ChatCompletionChunkChoice",
+    "ChatCompletionDelta",
+    "ChatCompletionMessage",
+    "ChatLogprobs",
+    "ChatTokenLogprob",
+    "Completion",
+    "CompletionChoice",
+    "CompletionLogprobs",
+    "CompletionUsage",
+    "CreateEmbeddingResponse",
+    "Embedding",
+    "EmbeddingUsage",
+    "PromptTokensDetails",
+    "TimingsDict",
+]
+
+
+class PromptTokensDetails(TypedDict):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int
+
+
+class CompletionUsage(TypedDict):
+    """Counts of tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: NotRequired[PromptTokensDetails]
+
+
+class TimingsDict(TypedDict):
+    """llama-server's field names; milliseconds."""
+
+    cache_n: int
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+
+
+class CompletionLogprobs(TypedDict):
+    """Log probabilities of a completion: lists with one entry for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(TypedDict):
+    """One text of a completion."""
+
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None
+    finish_reason: str | None
+
+
+class Completion(TypedDict):
+    """A completion, and a chunk of a streamed one."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: NotRequired[CompletionUsage | None]
+    timings: NotRequired[TimingsDict]
+    seed: NotRequired[int]
+
+
+class ChatTokenLogprob(TypedDict):
+    """A token of a chat completion with its log probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+    top_logprobs: NotRequired[list[ChatTokenLogprob]]
+
+
+class ChatLogprobs(TypedDict):
+    """Log probabilities of a message."""
+
+    content: list[ChatTokenLogprob] | None
+    refusal: None
+
+
+class ChatCompletionMessage(TypedDict):
+    """A message written by the model."""
+
+    role: str
+    content: str | None
+    tool_calls: NotRequired[list[Any]]
+
+
+class ChatCompletionChoice(TypedDict):
+    """One message of a chat completion."""
+
+    index: int
+    message: ChatCompletionMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+
+
+class ChatCompletion(TypedDict):
+    """A chat completion."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatCompletionChoice]
+    usage: CompletionUsage
+    timings: NotRequired[TimingsDict]
+    seed: NotRequired[int]
+
+
+class ChatCompletionDelta(TypedDict, total=False):
+    """What a chunk adds to the message."""
+
+    role: str
+    content: str | None
+    tool_calls: list[Any]
+
+
+class ChatCompletionChunkChoice(TypedDict):
+    """One message's part of a chunk."""
+
+    index: int
+    delta: ChatCompletionDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+
+
+class ChatCompletionChunk(TypedDict):
+    """A chunk of a streamed chat completion."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatCompletionChunkChoice]
+    usage: NotRequired[CompletionUsage | None]
+    timings: NotRequired[TimingsDict]
+    seed: NotRequired[int]
+
+
+class Embedding(TypedDict):
+    """The embedding of one text: one vector, or one for each token."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | list[list[float]]
+
+
+class EmbeddingUsage(TypedDict):
+    """Counts of tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class CreateEmbeddingResponse(TypedDict):
+    """Embeddings of several texts."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
