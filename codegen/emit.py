@@ -259,8 +259,8 @@ class _Module:
     def _class(self, item: Record, *, with_fields: bool) -> None:
         assert item.fields is not None
         self._declared.add(item.name)
-        word = item.kind.lower()
-        doc = item.doc or (f"A {word} inside another one." if item.nested else f"C: ``{word} {item.tag}``.")
+        nested = f"A {item.kind.lower()} inside another one."
+        doc = item.doc or (nested if item.nested else f"C: ``{item.spelled}``.")
         self._write("", f"class {item.name}({item.kind}):", _string(doc, 1), "")
         if item.anonymous:
             self._write(f"    _anonymous_ = ({''.join(f'{name!r}, ' for name in item.anonymous)})")
@@ -269,7 +269,8 @@ class _Module:
         for member in item.fields:
             if member.name in item.anonymous:
                 inner = self._items[member.type.expr]
-                assert isinstance(inner, Record) and inner.fields is not None
+                assert isinstance(inner, Record)
+                assert inner.fields is not None
                 self._annotations(inner.fields)
             else:
                 self._annotations([member])

@@ -49,6 +49,9 @@ HEADERS = (
 # Headers that only carry declarations of another one.
 PARTS = {"llama_bind_guard_calls.h": "llama_bind_guard.h"}
 
+# Bound, but calling it raises SymbolNotFoundError. A test compares this with the libraries.
+NOT_EXPORTED = {"ggml_threadpool_get_n_threads": "declared in ggml-cpu.h, defined nowhere in llama.cpp"}
+
 INCLUDE_DIRS = tuple(dict.fromkeys(header.folder for header in HEADERS))
 """Include folders for a compiler, in order."""
 

@@ -66,10 +66,10 @@ class Field:
 
 @dataclass
 class Record(Item):
-    """A struct or union; opaque when ``fields`` is None."""
+    """A struct or union; opaque when ``fields`` is None. ``spelled`` is the type in C."""
 
     kind: str
-    tag: str
+    spelled: str
     fields: list[Field] | None
     anonymous: list[str] = field(default_factory=list)
     nested: bool = False

@@ -187,7 +187,7 @@ class _Reader:
         known = self._items.get(name)
         kind = "Union" if cursor.kind == CursorKind.UNION_DECL else "Struct"
         if known is None:
-            known = Record(name, header, self._order, "", kind, cursor.spelling, None)
+            known = Record(name, header, self._order, "", kind, cursor.type.get_canonical().spelling, None)
             self._add(known)
         assert isinstance(known, Record)
         if known.header != header and not cursor.is_definition():
@@ -382,7 +382,7 @@ class _Reader:
         if name not in self._items:
             header = self._header(cursor)
             assert header is not None
-            self._add(Record(name, header, self._order, "", "Struct", tag, None))
+            self._add(Record(name, header, self._order, "", "Struct", f"struct {tag}", None))
         return name
 
 
@@ -423,4 +423,4 @@ def deprecation(cursor: Cursor) -> str | None:
 
 def identifier(name: str) -> str:
     """A C name as a Python name."""
-    return f"{name}_" if keyword.iskeyword(name) or name in ("None", "print") else name
+    return f"{name}_" if keyword.iskeyword(name) or name in ("None", "print", "self") else name

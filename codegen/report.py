@@ -60,9 +60,9 @@ def _count(items: list[Item]) -> list[int]:
 def _renamed(mirror: Mirror) -> list[str]:
     lines = ["## Renamed", "", "C keeps tags apart from functions; Python does not, so the function keeps the name.", ""]
     for item in mirror.items:
-        if isinstance(item, (Enum, Record)) and item.tag and item.tag != item.name:
-            kind = "enum" if isinstance(item, Enum) else "struct"
-            lines.append(f"- `{kind} {item.tag}` is `{item.name}`")
+        spelled = f"enum {item.tag}" if isinstance(item, Enum) else item.spelled if isinstance(item, Record) else ""
+        if spelled and spelled.split()[-1] != item.name:
+            lines.append(f"- `{spelled}` is `{item.name}`")
     return [*lines, ""]
 
 
@@ -86,10 +86,11 @@ def _limits(mirror: Mirror) -> list[str]:
 
 def _unbound(mirror: Mirror) -> list[str]:
     lines = [
-        "## Not bound",
+        "## Not bound, or not callable",
         "",
         "- C++ parts (inside `#ifdef __cplusplus`): the `mtmd::` and `mtmd_helper::` wrappers and",
         "  `mtmd_get_memory_usage`, which returns a `std::map`. C cannot see them.",
     ]
+    lines += [f"- `{name}`: {reason}" for name, reason in headers.NOT_EXPORTED.items()]
     lines += [f"- `{entry.name}` ({entry.header}): {entry.reason}" for entry in mirror.unbound]
     return [*lines, ""]
