@@ -30,6 +30,7 @@
     ├── UnsupportedError                (ValueError) this model or build cannot do that
     ├── ClosedError                     (RuntimeError) the object was closed
     ├── ForkedError                     (RuntimeError) the object belongs to the parent process
+    ├── ReentryError                    (RuntimeError) a context was used from inside its own callback
     └── RequestError                    (RuntimeError) one request ended early
         ├── CancelledError              it was cancelled
         └── EngineFailedError           the engine thread ended; carries the cause
@@ -66,6 +67,7 @@ __all__ = [
     "ModelNotFoundError",
     "NativeAbortError",
     "NoCellsError",
+    "ReentryError",
     "RequestError",
     "StateError",
     "SymbolNotFoundError",
@@ -282,6 +284,14 @@ class ForkedError(LlamaBindError, RuntimeError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} was made in another process; make a new one after the fork (or use 'spawn')")
+        self.what = what
+
+
+class ReentryError(LlamaBindError, RuntimeError):
+    """A context was used from inside one of its own callbacks, in the middle of a computation. ``what`` names it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was called from inside its own callback; do that after the call has returned")
         self.what = what
 
 

@@ -1,0 +1,575 @@
+"""A context: the memory and the computation of a model.
+
+One thread at a time computes: a call from another thread waits until the one before is done, and a call from inside a
+callback of the same context raises `ReentryError`. For many requests at once use the engine, which owns one context and
+takes requests from any thread. `Context.request_abort` and `Context.close` never wait.
+
+Not for: choosing what to compute (``engine``) or how to pick tokens (``sampler``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_bind.core import log
+from llama_bind.core.batch import Batch
+from llama_bind.core.callbacks import Carrier
+from llama_bind.core.context_params import DEFAULT_N_CTX, describe, native_context_params
+from llama_bind.core.handle import Handle, Resource
+from llama_bind.core.memory import Memory
+from llama_bind.errors import (
+    AdapterError,
+    ContextError,
+    DecodeAbortedError,
+    DecodeError,
+    InputError,
+    NativeAbortError,
+    NoCellsError,
+    ReentryError,
+    TokenError,
+    UnsupportedError,
+)
+from llama_bind.lib import ggml_backend_h, ggml_h, guard_h, llama_h
+from llama_bind.lib._ctypes import resolve, retype
+from llama_bind.lib._guard import check_guard
+from llama_bind.params import ContextParams
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from llama_bind.core.adapter import Adapter
+    from llama_bind.core.model import Model
+
+    Floats: TypeAlias = npt.NDArray[np.float32]
+
+__all__ = ["Context", "Perf"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Perf:
+    """llama.cpp's own timings (zero while `ContextParams.no_perf`): seconds, counts of tokens, reused graphs."""
+
+    load: float
+    prompt: float
+    generation: float
+    n_prompt: int
+    n_generated: int
+    n_reused: int
+
+
+class _Use:
+    """The right to call into the context: exclusive, and the memory stays until it is given back."""
+
+    __slots__ = ("_lock", "_owner", "_resource")
+
+    def __init__(self, resource: Resource) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._resource = resource
+
+    def __enter__(self) -> int:
+        if not self._lock.acquire(False):
+            if self._owner == threading.get_ident():
+                raise ReentryError(self._resource.kind)
+            self._resource.check()  # also: in a forked child the lock may be held by a thread that is not there
+            self._lock.acquire()
+        try:
+            pointer = self._resource.pin()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._owner = threading.get_ident()
+        return pointer
+
+    def __exit__(self, *_: object) -> None:
+        self._owner = 0
+        self._lock.release()
+        self._resource.unpin()
+
+
+class _Owned:
+    """What the native context refers to, given back after it is freed. Never refers to the `Context`."""
+
+    def __init__(self) -> None:
+        self.abort = ctypes.c_int32(0)
+        self.carriers: list[Carrier] = []
+        self.adapters: list[Resource] = []
+        self.views: dict[int, Floats] = {}
+
+    def free(self, pointer: int) -> None:
+        llama_h.llama_free(pointer)
+        self.release_adapters()
+        self.carriers.clear()
+
+    def release_adapters(self) -> None:
+        adapters, self.adapters = self.adapters, []
+        for resource in adapters:
+            resource.unpin()
+
+    def begin_close(self) -> None:
+        self.abort.value = 1
+        self.views.clear()
+
+
+class Context(Handle):
+    """A context of `model` (``llama_context``). Made by `create`; closed with its model.
+
+    Attributes:
+        model: the model.
+        params: the options it was made with.
+        memory: what it remembers.
+        n_ctx: tokens of context in all; n_ctx_seq: for one sequence.
+        n_batch: most tokens in one `decode`; n_ubatch: most computed at once.
+        n_seq_max: sequence ids are 0 to n_seq_max - 1. `kv_unified`: whether sequences share one cache.
+        n_vocab: length of a row of logits.
+        pooling_type: ``LLAMA_POOLING_TYPE_*`` number in use.
+    """
+
+    def __init__(self, pointer: int, model: Model, params: ContextParams, struct: Any, owned: _Owned) -> None:
+        super().__init__(pointer, owned.free, model, owned.begin_close)
+        self.model = model
+        self.params = params
+        self._owned = owned
+        self._abort = owned.abort
+        self._carriers = owned.carriers
+        self._views = owned.views
+        self._use_guard = _Use(self._resource)
+        self._options = describe(struct)
+        self._broken: str | None = None
+        self._control_vector: Floats | None = None
+        self.n_ctx = int(llama_h.llama_n_ctx(pointer))
+        self.n_ctx_seq = int(llama_h.llama_n_ctx_seq(pointer))
+        self.n_batch = int(llama_h.llama_n_batch(pointer))
+        self.n_ubatch = int(llama_h.llama_n_ubatch(pointer))
+        self.n_seq_max = int(llama_h.llama_n_seq_max(pointer))
+        self.kv_unified = bool(struct.kv_unified)
+        self.n_vocab = model.vocab.n_tokens
+        self.pooling_type = int(llama_h.llama_pooling_type(pointer))
+        self._embeddings = bool(struct.embeddings)
+        self._causal = bool(llama_h.llama_get_causal_attn(pointer))
+        self.memory = Memory(self)
+        self._decode = resolve(guard_h.lb_llama_decode)
+        self._logits_ith = retype(guard_h.lb_llama_get_logits_ith, restype=ctypes.c_void_p)
+        self._row = ctypes.c_float * self.n_vocab
+        self._set_limit()
+
+    @classmethod
+    def create(
+        cls, model: Model, params: ContextParams | None = None, *, n_ctx_default: int = DEFAULT_N_CTX
+    ) -> Context:
+        """Make a context.
+
+        Args:
+            model: a model with weights.
+            params: options; what is unset is decided here (see `ContextParams`).
+            n_ctx_default: most tokens of context when ``params.n_ctx`` is unset.
+
+        Raises:
+            InputError: an option that cannot be used.
+            ContextError: llama.cpp cannot make such a context, or it would need more memory than there is.
+        """
+        params = params or ContextParams()
+        if model.params.vocab_only:
+            raise ContextError("the model was loaded with vocab_only=True: it has no weights to compute with")
+        with _pinned(model) as model_pointer:
+            struct = native_context_params(model, params, n_ctx_default)
+            owned = _Owned()
+            _set_callbacks(struct, params, owned)
+            place = log.mark()
+            try:
+                pointer = guard_h.lb_llama_init_from_model(model_pointer, struct)
+                check_guard()
+            except NativeAbortError as error:
+                raise ContextError(f"llama.cpp failed to make the context: {error.native_message}") from error
+            finally:
+                log.raise_pending()
+            if not pointer:
+                why = "; ".join(log.explain(place)) or "it gave no reason; is there enough memory?"
+                raise ContextError(f"llama.cpp could not make the context: {why}")
+            return cls(pointer, model, params, struct, owned)
+
+    # -- computing
+
+    def decode(self, batch: Batch) -> None:
+        """Compute a batch (``llama_decode``). Models without memory encode it instead.
+
+        Raises:
+            InputError, TokenError: the batch does not fit this context.
+            NoCellsError: the memory has no room; nothing was changed.
+            DecodeAbortedError: it was aborted; what was computed of the batch before stays in the memory.
+            DecodeError: llama.cpp refused the batch or failed.
+            NativeAbortError: native code failed; the context can only be closed.
+            Exception: whatever a callback raised.
+        """
+        self._check(batch)
+        use = self._use_guard
+        pointer = use.__enter__()
+        try:
+            place = log._count
+            code = self._decode(pointer, batch.struct)
+            if code or self._carriers:
+                self._after(code, place, "llama_decode")
+        finally:
+            use.__exit__()
+
+    def encode(self, batch: Batch) -> None:
+        """Compute a batch with the encoder (``llama_encode``): the input of an encoder-decoder model, or a batch of a
+        model without memory. Raises as `decode` does, and `UnsupportedError` for a model without an encoder.
+        """
+        if not self.model.has_encoder and self.memory.exists:
+            raise UnsupportedError("this model has no encoder; use decode")
+        self._check(batch)
+        if batch.n_tokens > self.n_ubatch:
+            raise InputError(
+                f"an encoder takes at most n_ubatch={self.n_ubatch} tokens at once, not {batch.n_tokens}", param="batch"
+            )
+        with self._use_guard as pointer:
+            place = log.mark()
+            code = guard_h.lb_llama_encode(pointer, batch.struct)
+            if code or self._carriers:
+                self._after(code, place, "llama_encode")
+
+    def _check(self, batch: Batch) -> None:
+        """Everything that C would read past an array or abort for; a few microseconds."""
+        count = batch.struct.n_tokens
+        if not 0 < count <= self._limit:
+            raise InputError(self._wrong_count(count), param="batch")
+        if self._broken is not None:
+            raise NativeAbortError(f"native code failed earlier in this context; close it ({self._broken})")
+        if batch.n_embd:
+            if batch.n_embd != self.model.n_embd_inp:
+                raise InputError(f"embeddings must be {self.model.n_embd_inp} wide, not {batch.n_embd}", param="batch")
+        elif batch.u_tokens[:count].max() >= self.n_vocab:
+            bad = batch.tokens[:count]
+            raise TokenError(int(bad[(bad < 0) | (bad >= self.n_vocab)][0]), self.n_vocab, param="batch")
+        sections = 4 if batch.n_embd and self.model.is_mrope else 1
+        if batch.pos[: count * sections].min() < 0:
+            raise InputError("positions must not be negative", param="batch")
+        # One subtraction folds "at least 1" into the unsigned comparison.
+        if (batch.u_n_seq_id[:count] - np.uint32(1)).max() >= batch.n_seq_max:
+            raise InputError(f"a token is in 1 to {batch.n_seq_max} sequences (n_seq_id)", param="batch")
+        if batch.u_seq_ids[:count].max() >= self.n_seq_max:
+            used = np.arange(batch.n_seq_max) < batch.n_seq_id[:count, None]
+            bad = batch.seq_ids[:count][used & (batch.u_seq_ids[:count] >= self.n_seq_max)]
+            if bad.size:
+                raise InputError(f"sequence ids must be 0 to {self.n_seq_max - 1}, not {bad[0]}", param="batch")
+
+    def _wrong_count(self, count: int) -> str:
+        if count <= 0:
+            return "the batch is empty"
+        if self._limit < self.n_batch:
+            return f"attention to all tokens takes at most n_ubatch={self._limit} tokens at once, not {count}"
+        return f"the batch has {count} tokens, n_batch is {self.n_batch}; decode it in parts"
+
+    def _after(self, code: int, place: int, what: str) -> None:
+        log.raise_pending()
+        for carrier in self._carriers:
+            carrier.raise_stored()
+        if code == 0:
+            return
+        why = "; ".join(log.explain(place))
+        if code == 1:
+            raise NoCellsError("the memory has no room for the batch; remove sequences or make n_ctx larger", code=1)
+        if code == 2:
+            raise DecodeAbortedError(f"{what} was aborted", code=2)
+        try:
+            check_guard()
+        except NativeAbortError as error:
+            self._broken = error.native_message
+            raise
+        raise DecodeError(f"{what} failed with code {code}" + (f": {why}" if why else ""), code=code)
+
+    def logits(self, i: int = -1) -> Floats:
+        """The logits of output `i` of the last batch, shape (n_vocab,).
+
+        A view of native memory, read only by agreement and valid until the next `decode`, `encode` or state load:
+        copy what you keep. The memory itself outlives the view.
+
+        Args:
+            i: index in the batch; negative counts outputs from the end.
+
+        Raises:
+            InputError: that token gave no output.
+        """
+        use = self._use_guard
+        pointer = use.__enter__()
+        try:
+            address = self._logits_ith(pointer, i)
+            if address is None:
+                self._no_output(i, "logits")
+            view = self._views.get(address)
+            return self._view(address) if view is None else view
+        except ctypes.ArgumentError:
+            raise InputError(f"i must be a 32-bit integer, not {i!r}", param="i") from None
+        finally:
+            use.__exit__()
+
+    def _view(self, address: int) -> Floats:
+        if len(self._views) >= 64:  # the buffer has moved, or there are many outputs
+            self._views.clear()
+        root = self._row.from_address(address)
+        self._resource.lend(root)
+        view: Floats = np.frombuffer(root, np.float32)
+        self._views[address] = view
+        return view
+
+    def _no_output(self, i: int, what: str) -> NoReturn:
+        check_guard()
+        raise InputError(f"the last batch has no {what} at {i}; ask for output of that token", param="i")
+
+    def embeddings(self, i: int = -1) -> Floats:
+        """A copy of the embedding of output `i` of the last batch, shape (n_embd_out,). Needs `ContextParams.embedding`.
+
+        Raises:
+            InputError: that token gave no embedding.
+        """
+        _check_int32(i, "i")
+        with self._use_guard as pointer:
+            array = guard_h.lb_llama_get_embeddings_ith(pointer, i)
+            if not array:
+                self._no_output(i, "embedding")
+            return _copy(array, self.model.n_embd_out)
+
+    def embeddings_seq(self, seq_id: int) -> Floats:
+        """A copy of the pooled embedding of a sequence of the last batch: shape (n_embd_out,), or the scores
+        (n_cls_out,) with rank pooling.
+
+        Raises:
+            InputError: the last batch had no such sequence, or there is no pooling.
+        """
+        _check_int32(seq_id, "seq_id")
+        with self._use_guard as pointer:
+            array = guard_h.lb_llama_get_embeddings_seq(pointer, seq_id)
+            if not array:
+                check_guard()
+                raise InputError(f"the last batch gave no pooled embedding of sequence {seq_id}", param="seq_id")
+            rank = self.pooling_type == llama_h.LLAMA_POOLING_TYPE_RANK
+            return _copy(array, self.model.n_cls_out if rank else self.model.n_embd_out)
+
+    def synchronize(self) -> None:
+        """Wait for computations on devices to end; reading results does it too."""
+        with self._use_guard as pointer:
+            guard_h.lb_llama_synchronize(pointer)
+            check_guard()
+
+    def warmup(self) -> None:
+        """Compute two tokens and forget them, which reads all weights once. Only while the memory is empty.
+
+        Raises:
+            UnsupportedError: the memory is not empty.
+        """
+        if any(self.memory.seq_pos_max(seq) >= 0 for seq in range(self.n_seq_max)):
+            raise UnsupportedError("the memory is not empty; warm up before the first decode")
+        vocab = self.model.vocab
+        batch = Batch(2)
+        batch.extend([token or 0 for token in (vocab.bos, vocab.eos)], 0, 0, output_last=True)
+        if self.model.has_encoder:
+            self.encode(batch)
+        if self.model.has_decoder:
+            self.decode(batch)
+        self.memory.clear(data=False)
+        self.synchronize()
+
+    # -- stopping
+
+    def request_abort(self) -> None:
+        """Stop the running `decode` within one step of its graph (on the CPU), and every later one until
+        `clear_abort`. From any thread, at once.
+        """
+        self._abort.value = 1
+
+    def clear_abort(self) -> None:
+        """Allow computing again."""
+        if not self.closed:
+            self._abort.value = 0
+
+    @property
+    def abort_requested(self) -> bool:
+        """Whether `request_abort` is in force."""
+        return self._abort.value != 0
+
+    # -- settings
+
+    @property
+    def n_threads(self) -> int:
+        """Threads for single tokens."""
+        return int(self._options["n_threads"])
+
+    @property
+    def n_threads_batch(self) -> int:
+        """Threads for prompts."""
+        return int(self._options["n_threads_batch"])
+
+    def set_threads(self, n_threads: int, n_threads_batch: int | None = None) -> None:
+        """Change the numbers of threads, 1 to 512; the second is the first when unset."""
+        batch = n_threads if n_threads_batch is None else n_threads_batch
+        for name, value in (("n_threads", n_threads), ("n_threads_batch", batch)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 512:
+                raise InputError(f"{name} must be 1 to 512, not {value!r}", param=name)
+        with self._use_guard as pointer:
+            llama_h.llama_set_n_threads(pointer, n_threads, batch)
+        self._options.update(n_threads=n_threads, n_threads_batch=batch)
+
+    def set_embeddings(self, on: bool) -> None:
+        """Whether the next batches give embeddings."""
+        with self._use_guard as pointer:
+            guard_h.lb_llama_set_embeddings(pointer, bool(on))
+            check_guard()
+            self._embeddings = bool(on)
+
+    def set_causal_attn(self, on: bool) -> None:
+        """Whether a token sees only those before it. Without, a batch has at most n_ubatch tokens."""
+        with self._use_guard as pointer:
+            guard_h.lb_llama_set_causal_attn(pointer, bool(on))
+            check_guard()
+            self._causal = bool(on)
+            self._set_limit()
+
+    def _set_limit(self) -> None:
+        whole = self._causal and self.memory.exists
+        self._limit = self.n_batch if whole else min(self.n_batch, self.n_ubatch)
+
+    def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """Use these LoRA adapters with these scales (1.0: as trained), instead of those before; none for ().
+
+        Raises:
+            AdapterError: an adapter of another model, or one given twice.
+            InputError: a scale that is not a finite number.
+        """
+        pairs = [(adapter, float(scale)) for adapter, scale in adapters]
+        for adapter, scale in pairs:
+            if adapter.model is not self.model:
+                raise AdapterError("the adapter was loaded for another model", path=adapter.path)
+            if not np.isfinite(np.float32(scale)):
+                raise InputError(f"the scale of an adapter must be a finite number, not {scale}", param="scale")
+        if len({id(adapter) for adapter, _ in pairs}) != len(pairs):
+            raise AdapterError("an adapter is given twice; add up the scales")
+        pinned: list[Resource] = []
+        try:
+            for adapter, _ in pairs:
+                adapter._resource.pin()
+                pinned.append(adapter._resource)
+            with self._use_guard as pointer:
+                array = (ctypes.c_void_p * max(1, len(pairs)))(*(resource.pointer for resource in pinned))
+                scales = (ctypes.c_float * max(1, len(pairs)))(*(scale for _, scale in pairs))
+                code = guard_h.lb_llama_set_adapters_lora(pointer, array, len(pairs), scales)
+                check_guard()
+                if code != 0:
+                    raise AdapterError(f"llama_set_adapters_lora failed with code {code}")
+                before, self._owned.adapters = self._owned.adapters, pinned
+                pinned = before
+        finally:
+            for resource in pinned:
+                resource.unpin()
+
+    def set_control_vector(self, data: npt.ArrayLike | None, il_start: int = 1, il_end: int | None = None) -> None:
+        """Add a vector to the state after layers `il_start` to `il_end` (both included; default all), or none.
+
+        Args:
+            data: shape (n_layer - 1, n_embd), float32: row 0 is for layer 1.
+            il_start: first layer, at least 1.
+            il_end: last layer, below n_layer.
+
+        Raises:
+            InputError: a wrong shape or layer.
+        """
+        n_layer, n_embd = self.model.n_layer, self.model.n_embd
+        end = n_layer - 1 if il_end is None else il_end
+        if data is None:
+            with self._use_guard as pointer:
+                guard_h.lb_llama_set_adapter_cvec(pointer, None, 0, n_embd, 0, 0)
+                check_guard()
+            return
+        array = np.ascontiguousarray(data, np.float32)
+        if array.shape != (n_layer - 1, n_embd):
+            raise InputError(f"data must have shape ({n_layer - 1}, {n_embd}), not {array.shape}", param="data")
+        if not 1 <= il_start <= end < n_layer:
+            raise InputError(f"layers are 1 to {n_layer - 1}, not {il_start} to {end}", param="il_start")
+        with self._use_guard as pointer:
+            address = array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            code = guard_h.lb_llama_set_adapter_cvec(pointer, address, array.size, n_embd, il_start, end)
+            check_guard()
+        if code != 0:
+            raise AdapterError("llama.cpp refused the control vector")
+
+    # -- facts
+
+    def perf(self, reset: bool = False) -> Perf:
+        """llama.cpp's timings since the start or the last reset."""
+        with self._use_guard as pointer:
+            data = llama_h.llama_perf_context(pointer)
+            if reset:
+                llama_h.llama_perf_context_reset(pointer)
+        return Perf(
+            load=data.t_load_ms / 1e3,
+            prompt=data.t_p_eval_ms / 1e3,
+            generation=data.t_eval_ms / 1e3,
+            n_prompt=data.n_p_eval,
+            n_generated=data.n_eval,
+            n_reused=data.n_reused,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The options in force, by the names of ``llama_context_params``."""
+        actual = {name: getattr(self, name) for name in ("n_ctx", "n_ctx_seq", "n_batch", "n_ubatch", "n_seq_max")}
+        return {**self._options, **actual, "pooling_type": self.pooling_type, "embeddings": self._embeddings}
+
+    def __repr__(self) -> str:
+        return f"<Context n_ctx={self.n_ctx} n_seq_max={self.n_seq_max}{' closed' if self.closed else ''}>"
+
+    def _use(self) -> _Use:
+        return self._use_guard
+
+
+class _pinned:
+    """Keep a model's memory while the block runs."""
+
+    def __init__(self, model: Model) -> None:
+        self._resource = model._resource
+
+    def __enter__(self) -> int:
+        return self._resource.pin()
+
+    def __exit__(self, *_: object) -> None:
+        self._resource.unpin()
+
+
+def _set_callbacks(struct: Any, params: ContextParams, owned: _Owned) -> None:
+    flag = owned.abort
+    struct.abort_callback_data = ctypes.addressof(flag)
+    if params.abort_callback is None:
+        struct.abort_callback = ctypes.cast(resolve(guard_h.lb_abort_flag), ggml_h.ggml_abort_callback)
+    else:
+        ask = params.abort_callback
+        carrier = Carrier(
+            lambda: flag.value != 0 or ask(), ggml_h.ggml_abort_callback, stop=lambda *_: True, answer=bool
+        )
+        owned.carriers.append(carrier)
+        struct.abort_callback = carrier.callback
+    if params.eval_callback is not None:
+        # In the "ask" call True means: compute up to here and show me. Only after that can it be stopped.
+        carrier = Carrier(
+            params.eval_callback,
+            ggml_backend_h.ggml_backend_sched_eval_callback,
+            stop=lambda _tensor, ask: bool(ask),
+            answer=bool,
+        )
+        owned.carriers.append(carrier)
+        struct.cb_eval = carrier.callback
+
+
+def _check_int32(value: int, name: str) -> None:
+    if not isinstance(value, (int, np.integer)) or not -(2**31) <= value < 2**31:
+        raise InputError(f"{name} must be a 32-bit integer, not {value!r}", param=name)
+
+
+def _copy(array: Any, length: int) -> Floats:
+    address = ctypes.cast(array, ctypes.c_void_p).value
+    return np.frombuffer((ctypes.c_float * length).from_address(address or 0), np.float32).copy()
