@@ -105,20 +105,21 @@ class Candidates:
         address: of the C struct.
     """
 
-    __slots__ = ("_array", "_base", "_data", "_logits", "_template", "address")
+    __slots__ = ("_array", "_base", "_data", "_flat", "_logits", "_template", "address")
 
     def __init__(self, n_vocab: int) -> None:
-        self._template = np.zeros(n_vocab, CANDIDATE)
-        self._template["id"] = np.arange(n_vocab, dtype=np.int32)
-        self._data = self._template.copy()
+        self._data = np.zeros(n_vocab, CANDIDATE)
+        self._data["id"] = np.arange(n_vocab, dtype=np.int32)
         self._logits = self._data["logit"]
+        self._flat = self._data.view(np.int32)  # copying structured arrays goes field by field, 30 times slower
+        self._template = self._flat.copy()
         self._base = self._data.ctypes.data
         self._array = _Array()
         self.address = ctypes.addressof(self._array)
 
     def fill(self, row: npt.NDArray[np.float32]) -> None:
         """All tokens in order with these logits."""
-        self._data[:] = self._template
+        self._flat[:] = self._template
         self._logits[:] = row
         array = self._array
         array.data = self._base
@@ -143,6 +144,10 @@ class Candidates:
         """A copy of what samplers left. They may have moved the start."""
         start = (self._array.data - self._base) // CANDIDATE.itemsize
         return self._data[start : start + self._array.size].copy()
+
+    def is_sorted(self) -> bool:
+        """Whether a sampler left the candidates in descending order."""
+        return bool(self._array.sorted)
 
     def selected(self) -> int:
         """The token that the last sampler chose."""

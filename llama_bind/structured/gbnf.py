@@ -74,6 +74,8 @@ def parse(text: str, root: str = "root") -> Grammar:
     Raises:
         GrammarError: the text is not a grammar that llama.cpp can run; says where and what to do.
     """
+    if not isinstance(text, str):
+        raise GrammarError(f"a grammar must be a str, not {type(text).__name__}")
     parser = _Parser(text)
     parser.run()
     names = {number: name for name, number in parser.symbols.items()}
@@ -127,8 +129,6 @@ class _Parser:
             raise GrammarError('the grammar is empty; write a rule such as: root ::= "yes" | "no"')
 
     def _check_text(self) -> None:
-        if not isinstance(self.text, str):
-            raise GrammarError(f"a grammar must be a str, not {type(self.text).__name__}")
         if self.end > MAX_TEXT:
             raise GrammarError(f"the grammar has {self.end} characters; the most is {MAX_TEXT}")
         nul = self.text.find("\0")

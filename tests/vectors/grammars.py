@@ -1,4 +1,4 @@
-"""llama.cpp's grammar tests: ``tests/test-grammar-parser.cpp``, ``tests/test-grammar-integration.cpp``, ``grammars/``."""
+"""llama.cpp's grammar tests: ``test-grammar-parser.cpp``, ``test-grammar-integration.cpp``, and ``grammars/``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from vectors.cpp_calls import Call, CppError, calls
 
 PARSER_TEST = LLAMA_CPP / "tests" / "test-grammar-parser.cpp"
 INTEGRATION_TEST = LLAMA_CPP / "tests" / "test-grammar-integration.cpp"
-ELEMENT_KINDS = ("END", "ALT", "RULE_REF", "CHAR", "CHAR_NOT", "CHAR_RNG_UPPER", "CHAR_ALT", "CHAR_ANY", "TOKEN", "TOKEN_NOT")
+ELEMENT_KINDS = (
+    "END",
+    "ALT",
+    "RULE_REF",
+    "CHAR",
+    "CHAR_NOT",
+    "CHAR_RNG_UPPER",
+    "CHAR_ALT",
+    "CHAR_ANY",
+    "TOKEN",
+    "TOKEN_NOT",
+)
 
 Text = list[str | int]
 """A tested text: pieces of text and numbers of tokens."""
@@ -42,7 +53,7 @@ def parsed() -> list[Parsed]:
         cases.append(
             Parsed(
                 text,
-                {name: number for name, number in symbols},
+                dict(symbols),
                 [(ELEMENT_KINDS.index(kind.removeprefix("LLAMA_GRETYPE_")), value) for kind, value in elements],
             )
         )

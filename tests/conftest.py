@@ -1,0 +1,1 @@
+"""What all tests share. That this file is here puts ``tests/`` on the import path: ``vectors``, ``tiny_gguf``, ..."""
