@@ -12,11 +12,11 @@ import time
 import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_bind.engine.handle import Events, RequestHandle
 from llama_bind.engine.request import Request
-from llama_bind.engine.runner import Runner, Sampled
+from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.engine.stats import EngineStats
@@ -30,6 +30,9 @@ from llama_bind.errors import (
     NativeAbortError,
 )
 from llama_bind.values import FinishEvent, FinishReason, PieceEvent, Timings, Usage
+
+if TYPE_CHECKING:
+    from llama_bind.engine.runner import Runner
 
 __all__ = ["Engine"]
 

@@ -15,26 +15,16 @@ import numpy.typing as npt
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
+from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.values import TokenLogprob
 
-__all__ = ["Runner", "Sampled"]
+__all__ = ["Runner"]
 
 Floats = npt.NDArray[np.float32]
 
 LOGPROB_FLOOR = -9999.0
-
-
-@dataclasses.dataclass(slots=True)
-class Sampled:
-    """What a step gave a sequence: a token, or the error of this sequence alone (a callback that raised)."""
-
-    sequence: Sequence
-    token: int = -1
-    logprob: TokenLogprob | None = None
-    stop: bool = False
-    error: BaseException | None = None
 
 
 class Runner:

@@ -1,4 +1,4 @@
-"""Imports go only to the layers on the right, as docs/architecture.md draws them; read with ast, nothing is imported."""
+"""Imports go only where docs/architecture.md says; read with ast, nothing is imported."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""Stand-ins for the runner and its context, so that the engine is tested without a library."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from llama_bind.engine.outcome import Sampled
+from llama_bind.engine.scheduler import Admission, StepPlan
+from llama_bind.engine.sequence import Phase, Sequence
+from llama_bind.errors import DecodeAbortedError
+
+EOG = 0
+N_VOCAB = 1000
+
+
+@dataclass
+class FakeMemory:
+    """Which tokens each slot holds; checks that nothing is computed twice or out of order."""
+
+    slots: dict[int, list[int]] = field(default_factory=dict)
+
+    def seq_rm(self, slot: int, p0: int, p1: int) -> bool:
+        assert p1 == -1
+        self.slots[slot] = self.slots.get(slot, [])[: max(p0, 0)]
+        return True
+
+
+class FakeVocab:
+    eog_tokens = frozenset({EOG})
+    n_tokens = N_VOCAB
+
+    def token_to_piece(self, token: int, special: bool = False) -> bytes:
+        if token == EOG:
+            return b"<eog>" if special else b""
+        return f" {token}".encode()
+
+
+@dataclass
+class FakeParams:
+    kv_unified: bool = False
+
+
+@dataclass
+class FakeModel:
+    vocab: FakeVocab = field(default_factory=FakeVocab)
+
+
+class FakeContext:
+    def __init__(self, n_ctx: int = 64, n_batch: int = 16, n_seq_max: int = 1, kv_unified: bool = False) -> None:
+        self.n_ctx = self.n_ctx_seq = n_ctx
+        self.n_batch = self.n_ubatch = n_batch
+        self.n_seq_max = n_seq_max
+        self.params = FakeParams(kv_unified)
+        self.model = FakeModel()
+        self.memory = FakeMemory()
+
+
+class FakeSampler:
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def count_up(sequence: Sequence) -> int:
+    """The default model: the token after n is n + 1."""
+    return (int(sequence.view()[-1]) + 1) % N_VOCAB
+
+
+class FakeRunner:
+    """A model that computes instantly, or blocks while `hold` is set until it is aborted or released."""
+
+    def __init__(self, context: FakeContext | None = None, next_token: Callable[[Sequence], int] = count_up) -> None:
+        self.context: Any = context or FakeContext()
+        self.next_token = next_token
+        self.hold = threading.Event()
+        self.release = threading.Event()
+        self.aborted = threading.Event()
+        self.entered = threading.Event()
+        self.samplers: list[FakeSampler] = []
+        self.plans: list[list[tuple[int, int, int]]] = []
+        self.error: BaseException | None = None
+        self.rebuilt = 0
+
+    def abort(self) -> None:
+        self.aborted.set()
+        self.release.set()
+
+    def ready(self) -> None:
+        self.aborted.clear()
+
+    def rebuild(self) -> None:
+        self.rebuilt += 1
+        self.context.memory.slots.clear()
+
+    def prepare(self, admission: Admission) -> int:
+        for slot in admission.drop:
+            self.context.memory.seq_rm(slot, -1, -1)
+        held = self.context.memory.slots.get(admission.slot, [])
+        prompt = admission.sequence.view().tolist()
+        assert held[: admission.keep] == prompt[: admission.keep], "a slot does not hold what the cache believes"
+        self.context.memory.seq_rm(admission.slot, admission.keep, -1)
+        return admission.keep
+
+    def equip(self, sequence: Sequence) -> None:
+        sequence.sampler = FakeSampler()
+        self.samplers.append(sequence.sampler)
+
+    def run(self, plan: StepPlan) -> list[Sampled]:
+        assert 0 < plan.n_tokens <= self.context.n_batch
+        self.plans.append([(c.sequence.slot, c.start, c.count) for c in plan.chunks])
+        self.entered.set()
+        if self.hold.is_set():
+            self.release.wait(10)
+        if self.aborted.is_set():
+            raise DecodeAbortedError("aborted", code=2)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return [s for c in plan.chunks for s in self._compute(c.sequence, c.start, c.count)]
+
+    def _compute(self, sequence: Sequence, start: int, count: int) -> list[Sampled]:
+        held = self.context.memory.slots.setdefault(sequence.slot, [])
+        assert len(held) == start == sequence.n_computed, "computed out of order"
+        held += sequence.tokens[start : start + count].tolist()
+        sequence.n_computed += count
+        if sequence.request.kind == "embed":
+            sequence.result = np.ones(4, np.float32)
+            return [Sampled(sequence)]
+        if sequence.n_computed < sequence.n_tokens:
+            return []
+        sequence.phase = Phase.DECODING
+        if sequence.n_tokens >= sequence.limit:
+            return [Sampled(sequence)]
+        return [Sampled(sequence, self.next_token(sequence))]
