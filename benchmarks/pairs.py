@@ -1,0 +1,105 @@
+"""Runs both sides of a benchmark in turn, one at a time, so that a slow minute of the machine hits both.
+
+Not for: what is measured (``cases``), or showing it (``report``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+
+from benchmarks.machine import OtherWork
+from benchmarks.registry import Benchmark, Measurement, Settings, SideName
+from benchmarks.side import measure
+from benchmarks.stats import Comparison, compare
+
+__all__ = ["Limits", "Result", "run"]
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How often, and how quiet the machine must be.
+
+    Attributes:
+        repeats: Pairs of processes.
+        other_work: A measurement during which other processes took more CPUs than this is made again ...
+        retries: ... at most this often; then it counts, and the result says so.
+    """
+
+    repeats: int = 5
+    other_work: float = 0.15
+    retries: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A benchmark's outcome. `disturbed` measurements were made while other processes took CPU time."""
+
+    benchmark: Benchmark
+    comparison: Comparison
+    extras: dict[str, float]
+    notes: dict[str, str]
+    disturbed: int
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is reached; None where there is none."""
+        goal = self.benchmark.goal
+        if goal is None:
+            return None
+        theirs = self.comparison.theirs
+        return goal.met(self.comparison.ours.median, None if theirs is None else theirs.median)
+
+
+def run(benchmark: Benchmark, settings: Settings, limits: Limits, progress: Progress) -> Result:
+    """Warm each side up once, then measure pairs; which side goes first alternates."""
+    sides: tuple[SideName, ...] = ("ours",) if benchmark.theirs is None else ("ours", "theirs")
+    for side in sides:
+        measure(benchmark, side, settings)
+    found: dict[SideName, list[Measurement]] = {side: [] for side in sides}
+    disturbed = 0
+    repeats = benchmark.repeats or limits.repeats
+    for repeat in range(repeats):
+        for side in sides if repeat % 2 == 0 else sides[::-1]:
+            measurement, quiet = _quietly(benchmark, side, settings, limits)
+            disturbed += not quiet
+            found[side].append(measurement)
+            mark = "" if quiet else " (machine busy)"
+            progress(f"{benchmark.name} {repeat + 1}/{repeats} {side}: {measurement.value:.4g} {benchmark.unit}{mark}")
+    ours = found["ours"]
+    theirs = [m.value for m in found["theirs"]] if "theirs" in found else None
+    return Result(
+        benchmark,
+        compare([m.value for m in ours], theirs),
+        {key: statistics.median(m.extras[key] for m in ours) for key in ours[0].extras},
+        _notes(found),
+        disturbed,
+    )
+
+
+def _quietly(benchmark: Benchmark, side: SideName, settings: Settings, limits: Limits) -> tuple[Measurement, bool]:
+    for _ in range(limits.retries + 1):
+        other = OtherWork()
+        measurement = measure(benchmark, side, settings)
+        if other.taken() <= limits.other_work:
+            return measurement, True
+    return measurement, False
+
+
+def _notes(found: dict[SideName, list[Measurement]]) -> dict[str, str]:
+    """What the sides say of themselves; the CPU backend must be the same on both.
+
+    Raises:
+        RuntimeError: it is not, and a ratio would compare two compilations instead of two programs.
+    """
+    notes: dict[str, str] = {}
+    for side, measurements in found.items():
+        for key, text in measurements[0].notes.items():
+            notes[f"{key} ({side})"] = text
+    variants = {text for key, text in notes.items() if key.startswith("cpu backend") and text}
+    if len(variants) > 1:
+        raise RuntimeError(f"the sides use different CPU backends ({', '.join(sorted(variants))}); build both alike")
+    return notes
