@@ -1,0 +1,178 @@
+"""Chat messages in OpenAI's shape: checked, and put into the form that templates expect.
+
+Not for: rendering (``templates.py``), or media (parts that are not text are refused by name).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_bind.chat.traced import trusted
+from llama_bind.errors import MessageError, TextEncodingError, UnsupportedError
+
+__all__ = ["MAX_CHARS", "MAX_MESSAGES", "ROLES", "check_messages", "template_messages"]
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+"""Roles of a message."""
+MAX_MESSAGES = 100_000
+"""Messages of one conversation."""
+MAX_CHARS = 12_000_000
+"""Characters in all contents together."""
+
+_MEDIA = ("image_url", "input_image", "image", "input_audio", "audio_url", "audio", "video_url", "video", "file")
+
+
+def check_messages(messages: Sequence[Mapping[str, Any]], *, roles: Sequence[str] = ROLES) -> list[dict[str, Any]]:
+    """Check a conversation and return a copy of it.
+
+    Args:
+        messages: One mapping each: `role`, `content` (str, None or a list of text parts) and, for an assistant's
+            tool calls and their results, `tool_calls`, `tool_call_id`, `name`. Other keys pass through to the template.
+        roles: The roles that are known.
+
+    Returns:
+        New dicts; a list of text parts stays one, with ``type`` and ``text`` only.
+
+    Raises:
+        MessageError: The shape is wrong; `index` says where.
+        TextEncodingError: A lone surrogate in a text.
+        UnsupportedError: A part that is not text.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+        raise MessageError(f"messages must be a list of dicts with 'role' and 'content', not {_kind(messages)}")
+    if not messages:
+        raise MessageError("messages is empty; give at least one, such as {'role': 'user', 'content': 'Hello'}")
+    if len(messages) > MAX_MESSAGES:
+        raise MessageError(f"{len(messages)} messages are more than {MAX_MESSAGES}")
+    checked = [_message(message, index, roles) for index, message in enumerate(messages)]
+    total = sum(len(part) for message in checked for part in _texts(message["content"]))
+    if total > MAX_CHARS:
+        raise MessageError(f"the messages hold {total} characters, more than {MAX_CHARS}")
+    return checked
+
+
+def _message(message: Any, index: int, roles: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise MessageError(f"messages[{index}] must be a dict, not {_kind(message)}", index=index)
+    role = message.get("role")
+    if role not in roles:
+        known = ", ".join(roles)
+        raise MessageError(f"messages[{index}] has the role {role!r}; the roles are {known}", index=index)
+    copy = {str(key): value for key, value in message.items()}
+    copy["content"] = _content(message.get("content"), index)
+    calls = message.get("tool_calls")
+    if calls:
+        copy["tool_calls"] = _tool_calls(calls, index)
+    elif "tool_calls" in copy:
+        del copy["tool_calls"]
+    if copy["content"] is None and not (role == "assistant" or calls):
+        raise MessageError(f"messages[{index}] ({role}) has no content", index=index)
+    for key in ("name", "tool_call_id", "reasoning_content"):
+        if copy.get(key) is None:
+            copy.pop(key, None)
+        elif not isinstance(copy[key], str):
+            raise MessageError(f"messages[{index}].{key} must be a str, not {_kind(copy[key])}", index=index)
+    return copy
+
+
+def _content(content: Any, index: int) -> str | list[dict[str, Any]] | None:
+    if content is None or isinstance(content, str):
+        return None if content is None else _valid(content, index)
+    if isinstance(content, (bytes, Mapping)) or not isinstance(content, Sequence):
+        raise MessageError(
+            f"messages[{index}].content must be a str, None or a list of parts, not {_kind(content)}", index=index
+        )
+    return [_part(part, index, number) for number, part in enumerate(content)]
+
+
+def _part(part: Any, index: int, number: int) -> dict[str, Any]:
+    where = f"messages[{index}].content[{number}]"
+    if isinstance(part, str):
+        return {"type": "text", "text": _valid(part, index)}
+    if not isinstance(part, Mapping):
+        raise MessageError(f"{where} must be a dict with 'type', not {_kind(part)}", index=index)
+    kind = part.get("type")
+    if kind in _MEDIA:
+        raise UnsupportedError(f"{where} is of type {kind!r}; only text parts are supported")
+    if kind not in ("text", "input_text", "output_text", "refusal"):
+        raise MessageError(f"{where} has the type {kind!r}; use {{'type': 'text', 'text': ...}}", index=index)
+    text = part.get("refusal" if kind == "refusal" else "text")
+    if not isinstance(text, str):
+        raise MessageError(f"{where}.text must be a str, not {_kind(text)}", index=index)
+    return {"type": "text", "text": _valid(text, index)}
+
+
+def _tool_calls(calls: Any, index: int) -> list[dict[str, Any]]:
+    where = f"messages[{index}].tool_calls"
+    if isinstance(calls, (str, bytes, Mapping)) or not isinstance(calls, Sequence):
+        raise MessageError(f"{where} must be a list, not {_kind(calls)}", index=index)
+    result = []
+    for number, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            shape = "{'id': ..., 'type': 'function', 'function': {'name': ..., 'arguments': ...}}"
+            raise MessageError(f"{where}[{number}] must look like {shape}", index=index)
+        result.append({**call, "type": "function", "function": dict(function)})
+    return result
+
+
+def _valid(text: str, index: int) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TextEncodingError(
+                f"messages[{index}] holds a lone surrogate at character {error.start}; it is not valid Unicode",
+                param="messages",
+            ) from None
+    return text
+
+
+def _texts(content: str | list[dict[str, Any]] | None) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [part["text"] for part in content or ()]
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def template_messages(
+    messages: Sequence[Mapping[str, Any]], *, developer: bool = False, parts: bool = False
+) -> list[dict[str, Any]]:
+    """Checked messages in the form that a template expects.
+
+    Roles become text of the template, for many build a control token out of them. The arguments of tool calls, JSON
+    text in OpenAI's API, become values; text that is not a JSON object stays as it is. No content becomes an empty
+    one, and the text parts of a content one text, joined by newlines.
+
+    Args:
+        messages: From `check_messages`.
+        developer: The template knows the role "developer"; else it becomes "system".
+        parts: The template takes contents as lists of parts only.
+    """
+    result = []
+    for message in messages:
+        role = "system" if message["role"] == "developer" and not developer else message["role"]
+        content: Any = "\n".join(_texts(message["content"]))
+        copy = {**message, "role": trusted(role), "content": [{"type": "text", "text": content}] if parts else content}
+        if "tool_calls" in copy:
+            copy["tool_calls"] = [_with_values(call) for call in copy["tool_calls"]]
+        result.append(copy)
+    return result
+
+
+def _with_values(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call["function"])
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            values = json.loads(arguments)
+        except (ValueError, RecursionError):
+            values = None
+        if isinstance(values, dict):
+            function["arguments"] = values
+    return {**call, "function": function}
