@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ class Batch:
         self.u_seq_ids = self.seq_ids.view(np.uint32)
         struct = llama_h.llama_batch()
         struct.n_tokens = 0
-        fields = dict(type(struct)._fields_)
+        fields: dict[str, Any] = dict(type(struct)._fields_)
         for name, array in (
             ("token", None if embd else self.tokens),
             ("embd", self.embd),

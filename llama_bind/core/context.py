@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from llama_bind.core import log
 from llama_bind.core.batch import Batch
-from llama_bind.core.callbacks import Carrier
+from llama_bind.core.context_native import Owned, Use, pinned, set_callbacks
 from llama_bind.core.context_params import DEFAULT_N_CTX, describe, native_context_params
 from llama_bind.core.handle import Handle, Resource
 from llama_bind.core.memory import Memory
@@ -32,11 +31,10 @@ from llama_bind.errors import (
     InputError,
     NativeAbortError,
     NoCellsError,
-    ReentryError,
     TokenError,
     UnsupportedError,
 )
-from llama_bind.lib import ggml_backend_h, ggml_h, guard_h, llama_h
+from llama_bind.lib import guard_h, llama_h
 from llama_bind.lib._ctypes import resolve, retype
 from llama_bind.lib._guard import check_guard
 from llama_bind.params import ContextParams
@@ -64,60 +62,6 @@ class Perf:
     n_reused: int
 
 
-class _Use:
-    """The right to call into the context: exclusive, and the memory stays until it is given back."""
-
-    __slots__ = ("_lock", "_owner", "_resource")
-
-    def __init__(self, resource: Resource) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
-        self._resource = resource
-
-    def __enter__(self) -> int:
-        if not self._lock.acquire(False):
-            if self._owner == threading.get_ident():
-                raise ReentryError(self._resource.kind)
-            self._resource.check()  # also: in a forked child the lock may be held by a thread that is not there
-            self._lock.acquire()
-        try:
-            pointer = self._resource.pin()
-        except BaseException:
-            self._lock.release()
-            raise
-        self._owner = threading.get_ident()
-        return pointer
-
-    def __exit__(self, *_: object) -> None:
-        self._owner = 0
-        self._lock.release()
-        self._resource.unpin()
-
-
-class _Owned:
-    """What the native context refers to, given back after it is freed. Never refers to the `Context`."""
-
-    def __init__(self) -> None:
-        self.abort = ctypes.c_int32(0)
-        self.carriers: list[Carrier] = []
-        self.adapters: list[Resource] = []
-        self.views: dict[int, Floats] = {}
-
-    def free(self, pointer: int) -> None:
-        llama_h.llama_free(pointer)
-        self.release_adapters()
-        self.carriers.clear()
-
-    def release_adapters(self) -> None:
-        adapters, self.adapters = self.adapters, []
-        for resource in adapters:
-            resource.unpin()
-
-    def begin_close(self) -> None:
-        self.abort.value = 1
-        self.views.clear()
-
-
 class Context(Handle):
     """A context of `model` (``llama_context``). Made by `create`; closed with its model.
 
@@ -132,7 +76,7 @@ class Context(Handle):
         pooling_type: ``LLAMA_POOLING_TYPE_*`` number in use.
     """
 
-    def __init__(self, pointer: int, model: Model, params: ContextParams, struct: Any, owned: _Owned) -> None:
+    def __init__(self, pointer: int, model: Model, params: ContextParams, struct: Any, owned: Owned) -> None:
         super().__init__(pointer, owned.free, model, owned.begin_close)
         self.model = model
         self.params = params
@@ -140,7 +84,7 @@ class Context(Handle):
         self._abort = owned.abort
         self._carriers = owned.carriers
         self._views = owned.views
-        self._use_guard = _Use(self._resource)
+        self._use_guard = Use(self._resource)
         self._options = describe(struct)
         self._broken: str | None = None
         self._control_vector: Floats | None = None
@@ -178,10 +122,10 @@ class Context(Handle):
         params = params or ContextParams()
         if model.params.vocab_only:
             raise ContextError("the model was loaded with vocab_only=True: it has no weights to compute with")
-        with _pinned(model) as model_pointer:
+        with pinned(model._resource) as model_pointer:
             struct = native_context_params(model, params, n_ctx_default)
-            owned = _Owned()
-            _set_callbacks(struct, params, owned)
+            owned = Owned()
+            set_callbacks(struct, params, owned)
             place = log.mark()
             try:
                 pointer = guard_h.lb_llama_init_from_model(model_pointer, struct)
@@ -273,6 +217,11 @@ class Context(Handle):
         for carrier in self._carriers:
             carrier.raise_stored()
         if code == 0:
+            if self._owned.stopped:
+                self._owned.stopped = False
+                raise DecodeAbortedError(
+                    "the eval callback stopped the computation; remove the batch from the memory", code=2
+                )
             return
         why = "; ".join(log.explain(place))
         if code == 1:
@@ -316,7 +265,7 @@ class Context(Handle):
             self._views.clear()
         root = self._row.from_address(address)
         self._resource.lend(root)
-        view: Floats = np.frombuffer(root, np.float32)
+        view: Floats = np.frombuffer(memoryview(root), np.float32)
         self._views[address] = view
         return view
 
@@ -325,7 +274,7 @@ class Context(Handle):
         raise InputError(f"the last batch has no {what} at {i}; ask for output of that token", param="i")
 
     def embeddings(self, i: int = -1) -> Floats:
-        """A copy of the embedding of output `i` of the last batch, shape (n_embd_out,). Needs `ContextParams.embedding`.
+        """A copy of the embedding of output `i` of the last batch, shape (n_embd_out,); with `ContextParams.embedding`.
 
         Raises:
             InputError: that token gave no embedding.
@@ -524,45 +473,8 @@ class Context(Handle):
     def __repr__(self) -> str:
         return f"<Context n_ctx={self.n_ctx} n_seq_max={self.n_seq_max}{' closed' if self.closed else ''}>"
 
-    def _use(self) -> _Use:
+    def _use(self) -> Use:
         return self._use_guard
-
-
-class _pinned:
-    """Keep a model's memory while the block runs."""
-
-    def __init__(self, model: Model) -> None:
-        self._resource = model._resource
-
-    def __enter__(self) -> int:
-        return self._resource.pin()
-
-    def __exit__(self, *_: object) -> None:
-        self._resource.unpin()
-
-
-def _set_callbacks(struct: Any, params: ContextParams, owned: _Owned) -> None:
-    flag = owned.abort
-    struct.abort_callback_data = ctypes.addressof(flag)
-    if params.abort_callback is None:
-        struct.abort_callback = ctypes.cast(resolve(guard_h.lb_abort_flag), ggml_h.ggml_abort_callback)
-    else:
-        ask = params.abort_callback
-        carrier = Carrier(
-            lambda: flag.value != 0 or ask(), ggml_h.ggml_abort_callback, stop=lambda *_: True, answer=bool
-        )
-        owned.carriers.append(carrier)
-        struct.abort_callback = carrier.callback
-    if params.eval_callback is not None:
-        # In the "ask" call True means: compute up to here and show me. Only after that can it be stopped.
-        carrier = Carrier(
-            params.eval_callback,
-            ggml_backend_h.ggml_backend_sched_eval_callback,
-            stop=lambda _tensor, ask: bool(ask),
-            answer=bool,
-        )
-        owned.carriers.append(carrier)
-        struct.cb_eval = carrier.callback
 
 
 def _check_int32(value: int, name: str) -> None:
@@ -571,5 +483,4 @@ def _check_int32(value: int, name: str) -> None:
 
 
 def _copy(array: Any, length: int) -> Floats:
-    address = ctypes.cast(array, ctypes.c_void_p).value
-    return np.frombuffer((ctypes.c_float * length).from_address(address or 0), np.float32).copy()
+    return np.ctypeslib.as_array(array, (length,)).astype(np.float32, copy=True)

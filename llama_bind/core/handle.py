@@ -163,8 +163,8 @@ class Handle:
         on_close: Callable[[], Any] | None = None,
     ) -> None:
         self._parent = parent
-        owner = None if parent is None else parent._resource
-        self._resource = Resource(self._kind or type(self).__name__, pointer, free, owner, on_close)
+        owner: Resource | None = None if parent is None else parent._resource
+        self._resource: Resource = Resource(self._kind or type(self).__name__, pointer, free, owner, on_close)
         self._finalizer = weakref.finalize(self, self._resource.close)
         self._finalizer.atexit = False  # _close_all does it, in order
 

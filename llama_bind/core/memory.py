@@ -23,8 +23,8 @@ _LOW, _HIGH = -(2**31), 2**31 - 1
 
 
 class Memory:
-    """The memory of `context` (``llama_memory_t``). Ranges are positions p0 to p1 without p1; -1 is "from the start" and
-    "to the end". A context without memory (an encoder) takes every call and holds nothing.
+    """The memory of `context` (``llama_memory_t``). Ranges are positions p0 to p1 without p1; -1 is "from the start"
+    and "to the end". A context without memory (an encoder) takes every call and holds nothing.
 
     Raises (every method):
         InputError: a sequence id outside 0 to n_seq_max - 1, or a position that is not a 32-bit integer.

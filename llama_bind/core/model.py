@@ -16,8 +16,10 @@ from typing import Any
 
 from llama_bind.core import log
 from llama_bind.core.backend import ensure_backend, numa_init
+from llama_bind.core.gguf_check import check_model_file
 from llama_bind.core.handle import Handle
 from llama_bind.core.model_params import NativeModelParams, native_model_params
+from llama_bind.core.text import read_text
 from llama_bind.core.vocab import Vocab
 from llama_bind.errors import InputError, ModelLoadError, NativeAbortError
 from llama_bind.lib import guard_h, llama_h
@@ -122,8 +124,6 @@ class Model(Handle):
             numa_init(params.numa)
         native = native_model_params(params)
         if params.check_model:
-            from llama_bind.core.gguf_check import check_model_file
-
             for shard in paths[:1]:
                 check_model_file(shard, vocab_only=params.vocab_only, kv_overrides=params.kv_overrides)
         place = log.mark()
@@ -201,19 +201,6 @@ class Model(Handle):
     def _meta_value(self, number: int) -> str | None:
         key = llama_h.llama_model_meta_key_str(number)
         return None if key is None else self.metadata.get(key.decode())
-
-
-def read_text(function: Callable[..., int], *args: Any) -> str:
-    """A text that C writes with snprintf, of any length: called again with the length that it answers."""
-    size = 256
-    while True:
-        buffer = ctypes.create_string_buffer(size)
-        length = function(*args, buffer, size)
-        if length < 0:
-            return ""
-        if length < size:
-            return buffer.raw[:length].decode("utf-8", "replace")
-        size = length + 1
 
 
 def _paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
