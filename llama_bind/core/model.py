@@ -83,8 +83,9 @@ class Model(Handle):
         self.n_embd_out = int(llama_h.llama_model_n_embd_out(m))
         self.n_layer = int(llama_h.llama_model_n_layer(m))
         self.n_layer_nextn = int(llama_h.llama_model_n_layer_nextn(m))
-        self.n_head = int(llama_h.llama_model_n_head(m))
-        self.n_head_kv = int(llama_h.llama_model_n_head_kv(m))
+        # Without layers (vocab_only) there is no layer to ask about heads: llama.cpp aborts.
+        self.n_head = int(llama_h.llama_model_n_head(m)) if self.n_layer else 0
+        self.n_head_kv = int(llama_h.llama_model_n_head_kv(m)) if self.n_layer else 0
         self.n_swa = int(llama_h.llama_model_n_swa(m))
         self.n_params = int(llama_h.llama_model_n_params(m))
         self.size = int(llama_h.llama_model_size(m))
