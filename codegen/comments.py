@@ -1,7 +1,7 @@
 """Comments of a C header as documentation of what they stand next to.
 
-libclang attaches only doxygen comments; these headers mostly use plain ones, so the text is read here: the comment lines
-directly above a declaration, and the one behind it together with its continuation lines in the same column.
+libclang attaches only doxygen comments; these headers mostly use plain ones, so the text is read here: the comment
+lines directly above a declaration, and the one behind it together with its continuation lines in the same column.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes ``native/llama_bind_guard_calls.h``: one line for each C function that gets a guarded twin ``lb_NAME``.
 
-Guarded is every function of the headers below that is not deprecated, and the few of ggml.h that take numbers from model
-files or users. Tensor building (the rest of ggml.h) is left alone: whoever builds graphs wants ggml's own assertions.
+Guarded is every function of the headers below that is not deprecated, and the few of ggml.h that take numbers from
+model files or users. Tensor building (the rest of ggml.h) is left alone: whoever builds graphs wants ggml's assertions.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def program_text(mirror: Mirror) -> str:
     """The C program: prints one JSON object."""
     lines = []
     for key, expression, kind in questions(mirror):
-        lines.append(f'    printf("%s\\n\\"{key}\\": ", separator); separator = ","; {_PRINT[kind].format(expression)}')
+        ask = _PRINT[kind].format(expression)
+        name = f'printf("%s\\n\\"{key}\\": ", separator)'
+        lines.append(f'    {name}; separator = ","; {ask}')
     return (
         f"{headers.umbrella()}#include <stdio.h>\n#include <stddef.h>\n{_TEXT}"
         'int main(void) {\n    const char * separator = "";\n    printf("{");\n'
@@ -77,8 +79,8 @@ _Question = tuple[str, str, type]
 def questions(mirror: Mirror) -> Iterator[_Question]:
     """(key, C expression, type of the value).
 
-    Keys: ``sizeof NAME``, ``alignof NAME``, ``offsetof NAME.FIELD``, ``sizeof NAME.FIELD``, ``signed NAME.FIELD`` (1 for
-    signed integers, 0 for unsigned ones), ``sizeof ALIAS``, ``value CONSTANT``.
+    Keys: ``sizeof NAME``, ``alignof NAME``, ``offsetof NAME.FIELD``, ``sizeof NAME.FIELD``, ``signed NAME.FIELD`` (1
+    for signed integers, 0 for unsigned ones), ``sizeof ALIAS``, ``value CONSTANT``.
     """
     records = {item.name: item for item in mirror.items if isinstance(item, Record)}
     for item in mirror.items:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from codegen import headers
 from codegen.model import Alias, CallbackType, Constant, Enum, Function, Item, Mirror, Record
 
-_COLUMNS = ("functions", "deprecated", "structs", "opaque", "enums", "enumerators", "constants", "callbacks", "typedefs")
+_COLUMNS = (
+    "functions",
+    "deprecated",
+    "structs",
+    "opaque",
+    "enums",
+    "enumerators",
+    "constants",
+    "callbacks",
+    "typedefs",
+)
 
 
 def text(mirror: Mirror) -> str:
@@ -58,7 +68,12 @@ def _count(items: list[Item]) -> list[int]:
 
 
 def _renamed(mirror: Mirror) -> list[str]:
-    lines = ["## Renamed", "", "C keeps tags apart from functions; Python does not, so the function keeps the name.", ""]
+    lines = [
+        "## Renamed",
+        "",
+        "C keeps tags apart from functions; Python does not, so the function keeps the name.",
+        "",
+    ]
     for item in mirror.items:
         spelled = f"enum {item.tag}" if isinstance(item, Enum) else item.spelled if isinstance(item, Record) else ""
         if spelled and spelled.split()[-1] != item.name:

@@ -25,7 +25,8 @@ def _answer(question: str, subject: str, names: Mapping[str, Any]) -> int | floa
     name, _, path = subject.partition(".")
     thing = names[name]
     if question == "value":
-        return thing.decode() if isinstance(thing, bytes) else thing  # type: ignore[no-any-return]
+        value: int | float | str = thing.decode() if isinstance(thing, bytes) else thing
+        return value
     if path:
         return _member(question, thing, path)
     if isinstance(thing, type) and issubclass(thing, IntEnum):
