@@ -9,8 +9,9 @@ import argparse
 import sys
 
 from llama_bind.cli.models import add_model_option, open_model
-from llama_bind.cli.options import CALL, LOAD, add_options, collect
+from llama_bind.cli.options import add_options, collect
 from llama_bind.cli.streams import Figures, read_text, write_text
+from llama_bind.params import SamplingParams
 
 __all__ = ["add_arguments", "execute"]
 
@@ -21,12 +22,12 @@ MAX_TOKENS = 256
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_model_option(parser)
-    add_options(parser, (*CALL, *LOAD))
+    add_options(parser, (SamplingParams,))
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    options = {"max_tokens": MAX_TOKENS, **collect(arguments, CALL)}
+    options = {"max_tokens": MAX_TOKENS, **collect(arguments, (SamplingParams,))}
     figures = Figures()
     with open_model(arguments) as llm:
         print(f"> {QUESTION}\n", flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from llama_bind.cli.conversation import Conversation, Quit
 from llama_bind.cli.models import MODEL_HELP, open_model
-from llama_bind.cli.options import CALL, LOAD, add_options, collect
+from llama_bind.cli.options import CALL, LOAD, NOT_IN_CHAT, add_options, collect
 from llama_bind.cli.streams import write_text
 from llama_bind.errors import ContextOverflowError, LlamaBindError
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--system", metavar="TEXT", help="The system prompt.")
     parser.add_argument("--stats", action="store_true", help="Show tokens per second after each answer.")
-    add_options(parser, (*CALL, *LOAD))
+    add_options(parser, (*CALL, *LOAD), NOT_IN_CHAT)
 
 
 def execute(arguments: argparse.Namespace) -> int:

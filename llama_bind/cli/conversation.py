@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from llama_bind.cli.options import CALL, flags_of, parse_value
+from llama_bind.cli.options import CALL, NOT_IN_CHAT, flags_of
 from llama_bind.cli.streams import Figures, read_text
 from llama_bind.errors import InputError, StateError
-from llama_bind.options import nearest, validate
+from llama_bind.options import nearest, refuse_unknown, validate
 
 __all__ = ["Conversation", "Quit"]
 
@@ -111,16 +111,14 @@ class Conversation:
         name = name.replace("-", "_")
         if not name:
             return "\n".join(f"  {k} = {v!r}" for k, v in self.options.items()) or "All options have their defaults."
-        if not text:
-            known = parse_names()
-            if name not in known:
-                parse_value(name, text)
+        flags = {flag.name: (cls, flag) for cls in CALL for flag in flags_of(cls, NOT_IN_CHAT)}
+        refuse_unknown([name], flags, "/set")
+        if not text.strip():
             self.options.pop(name, None)
             return f"{name} has its default again."
-        value = parse_value(name, text.strip())
-        for cls in CALL:
-            if name in {flag.name for flag in flags_of(cls)}:
-                validate(cls(**{name: value}))
+        cls, flag = flags[name]
+        value = flag.parse(text.strip())
+        validate(cls(**{name: value}))
         self.options[name] = value
         return f"{name} = {value!r}"
 
@@ -150,7 +148,7 @@ class Conversation:
         system, options = content.get("system"), content.get("options")
         self.system = system if isinstance(system, str) else None
         self.messages = messages
-        known = parse_names()
+        known = {flag.name for cls in CALL for flag in flags_of(cls, NOT_IN_CHAT)}
         self.options = {k: v for k, v in options.items() if k in known} if isinstance(options, dict) else {}
         return f"{len(messages)} messages loaded from {path}."
 
@@ -188,11 +186,6 @@ _ARGUMENTS = {"system": "[TEXT]", "set": "[OPTION [VALUE]]", "save": "FILE", "lo
 
 def _usage(name: str) -> str:
     return f"/{name} {_ARGUMENTS.get(name, '')}".rstrip()
-
-
-def parse_names() -> frozenset[str]:
-    """The options that ``/set`` knows."""
-    return frozenset(flag.name for cls in CALL for flag in flags_of(cls))
 
 
 def _is_message(value: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,27 @@ from llama_bind.errors import InputError
 from llama_bind.options import Option, options_of
 from llama_bind.params import ContextParams, LlamaParams, ModelParams, RequestParams, SamplingParams
 
-__all__ = ["CALL", "LOAD", "Flag", "add_options", "collect", "flags_of", "parse_value"]
+__all__ = ["CALL", "LOAD", "NOT_IN_CHAT", "TITLES", "Flag", "add_options", "collect", "flags_of"]
 
 LOAD: tuple[type[Any], ...] = (ModelParams, ContextParams, LlamaParams)
 """What a model is loaded with."""
 CALL: tuple[type[Any], ...] = (SamplingParams, RequestParams)
 """What one completion is made with."""
 
+NOT_IN_CHAT = frozenset({"echo", "suffix"})
+"""Options of plain completions only."""
+
 ENVIRONMENT = "LLAMA_BIND_"
 
-_TITLES = {
+TITLES = {
     ModelParams: "loading the model",
     ContextParams: "context",
     LlamaParams: "model, further",
     SamplingParams: "sampling",
     RequestParams: "generation",
 }
+"""Headings of the groups of flags."""
+
 _WITHOUT_USE = frozenset(
     ["logits_all", "stream", "n", "priority", "no_perf", "vocab_only", "embedding", "pooling_type", "attention_type"]
 )
@@ -173,23 +178,23 @@ def _read(path: str, name: str) -> str:
         raise InputError(f"{name} cannot be read from {path}: {error}", param=name) from error
 
 
-def flags_of(cls: type[Any]) -> list[Flag]:
-    """The options of a dataclass that make sense on a command line."""
+def flags_of(cls: type[Any], without: Collection[str] = ()) -> list[Flag]:
+    """The options of a dataclass that make sense on a command line, less those in `without`."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
     found = []
     for name, entry in options_of(cls).items():
-        if entry.cli and name not in _WITHOUT_USE:
+        if entry.cli and name not in _WITHOUT_USE and name not in without:
             kind = frozenset(part.strip() for part in str(fields[name].type).split("|")) - {"None"}
             found.append(Flag(name, kind, entry, fields[name].default))
     return found
 
 
-def add_options(parser: argparse.ArgumentParser, classes: Iterable[type[Any]]) -> None:
+def add_options(parser: argparse.ArgumentParser, classes: Iterable[type[Any]], without: Collection[str] = ()) -> None:
     """Add a flag for each option of `classes`, in a group for each class; of options with one name, the first."""
     added: set[str] = set()
     for cls in classes:
-        group = parser.add_argument_group(_TITLES[cls])
-        for flag in flags_of(cls):
+        group = parser.add_argument_group(TITLES[cls])
+        for flag in flags_of(cls, without):
             if flag.name in added:
                 continue
             added.add(flag.name)
@@ -228,12 +233,3 @@ def collect(arguments: argparse.Namespace, classes: Sequence[type[Any]]) -> dict
             elif os.environ.get(ENVIRONMENT + flag.name.upper()):
                 given[flag.name] = flag.parse(os.environ[ENVIRONMENT + flag.name.upper()])
     return given
-
-
-def parse_value(name: str, text: str, classes: Sequence[type[Any]] = CALL) -> Any:
-    """The value of one option from text. Raises `UnknownOptionError` or `InputError`."""
-    from llama_bind.options import refuse_unknown
-
-    flags: Mapping[str, Flag] = {flag.name: flag for cls in classes for flag in flags_of(cls)}
-    refuse_unknown([name], flags, "/set")
-    return flags[name].parse(text)
