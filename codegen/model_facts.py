@@ -1,8 +1,9 @@
 """Writes ``llama_bind/core/gguf_facts.py``: what the vendored sources say about models, as plain tables.
 
 Read from ``src/llama-arch.cpp`` (architectures, tensor names and the operation each is used with),
-``src/llama-vocab.cpp`` (tokenizers and pre-tokenizers) and ``src/llama-hparams.h`` (limits). Fails when a table is not found or looks too
-small, so that a change upstream is noticed. Run ``python -m codegen.model_facts`` after a bump, ``--check`` compares.
+``src/llama-vocab.cpp`` (tokenizers and pre-tokenizers) and ``src/llama-hparams.h`` (limits). Fails when a table is not
+found or looks too small, so that a change upstream is noticed. Run ``python -m codegen.model_facts`` after a bump;
+``--check`` compares.
 
 Not for: the C functions (that is the mirror).
 """
