@@ -187,6 +187,8 @@ class Context(Handle):
             raise InputError(self._wrong_count(count), param="batch")
         if self._broken is not None:
             raise NativeAbortError(f"native code failed earlier in this context; close it ({self._broken})")
+        if count == 1 and batch.n_embd == 0 and self._is_plain(batch):
+            return
         if batch.n_embd:
             if batch.n_embd != self.model.n_embd_inp:
                 raise InputError(f"embeddings must be {self.model.n_embd_inp} wide, not {batch.n_embd}", param="batch")
@@ -204,6 +206,11 @@ class Context(Handle):
             bad = batch.seq_ids[:count][used & (batch.u_seq_ids[:count] >= self.n_seq_max)]
             if bad.size:
                 raise InputError(f"sequence ids must be 0 to {self.n_seq_max - 1}, not {bad[0]}", param="batch")
+
+    def _is_plain(self, batch: Batch) -> bool:
+        """The step of a single running sequence, without numpy's overhead for short arrays."""
+        fits = 0 <= batch.tokens[0] < self.n_vocab and 0 <= batch.seq_ids[0, 0] < self.n_seq_max
+        return bool(fits and batch.pos[0] >= 0 and batch.n_seq_id[0] == 1)
 
     def _wrong_count(self, count: int) -> str:
         if count <= 0:
