@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_gguf import write_tiny_llama
 
 from llama_bind.errors import NativeAbortError
 from llama_bind.lib import _guard, check_guard, ggml_h, guard_h, llama_h, resolve
+from tests.tiny_gguf import write_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[2]
 INT32_MIN = -(2**31)

@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from layout import differences
 
 from codegen import emit, headers, macros, parse, probe, report
 from codegen.comments import Comments, clean
 from codegen.model import Function, Mirror, UnsupportedError
+from tests.layout import differences
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from layout import differences
-
 from codegen import headers, probe
 from codegen.model import Constant, Enum, Record
 from codegen.parse import parse
+from tests.layout import differences
 
 
 def mirrored() -> dict[str, Any]:
