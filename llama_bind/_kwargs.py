@@ -125,8 +125,6 @@ class LlamaKwargs(TypedDict, total=False):
     """Scale of lora_path."""
     loras: Sequence[AdapterSpec | tuple[str, float]] | None
     """Several LoRA adapters."""
-    control_vectors: Sequence[AdapterSpec | tuple[str, float]] | None
-    """Control vector files."""
     tokenizer: Any
     """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
     last_n_tokens_size: int | None

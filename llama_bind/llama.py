@@ -17,7 +17,7 @@ import numpy.typing as npt
 from typing_extensions import Unpack
 
 from llama_bind.calls import Seeds, read_call, split
-from llama_bind.errors import ClosedError, ContextOverflowError, InputError, UnsupportedError
+from llama_bind.errors import ClosedError, ContextOverflowError, InputError, StateError, UnsupportedError
 from llama_bind.options import validate
 from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
@@ -103,8 +103,6 @@ class Llama:
             context = Context.create(self._model, params)
             if adapters:
                 context.set_adapters(adapters)
-            for vector in _specs(self.params.control_vectors):
-                context.load_control_vector(vector.path, vector.scale)
             return context
 
         runner = Runner(make_context)
@@ -371,12 +369,11 @@ class Llama:
 
     def save_state(self) -> LlamaState:
         """What the memory holds of the text that ran last, to go on from it later or elsewhere."""
-        from llama_bind.core.state import fingerprint, save_sequence
+        from llama_bind.core.state import save_seq_state
 
         def save(runner: Runner) -> LlamaState:
             slot, tokens = self.engine.remembered()
-            data = save_sequence(runner.context, slot)
-            return LlamaState(tuple(tokens), data, fingerprint(runner.context))
+            return LlamaState(tuple(tokens), save_seq_state(runner.context, slot))
 
         return self.engine.call(save)
 
@@ -384,18 +381,19 @@ class Llama:
         """Put a saved text back: a prompt that begins with its tokens computes only the rest.
 
         Raises:
-            StateError: it belongs to another model or context, or is damaged.
+            StateError: it belongs to another model or context, or is damaged; or every sequence runs right now.
         """
-        from llama_bind.core.state import load_sequence
-        from llama_bind.errors import StateError
+        from llama_bind.core.state import load_seq_state
 
         def load(runner: Runner) -> None:
-            from llama_bind.core.state import fingerprint
-
-            if state.fingerprint != fingerprint(runner.context):
-                raise StateError("this state was saved with another model or other context options")
             slot = self.engine.free_slot()
-            load_sequence(runner.context, state.data, slot)
+            if slot is None:
+                raise StateError("every sequence is running; load a state when one has ended")
+            self.engine.restore(slot, [])
+            load_seq_state(runner.context, state.data, slot)
+            if runner.context.memory.seq_pos_max(slot) + 1 != len(state.tokens):
+                runner.context.memory.seq_rm(slot, -1, -1)
+                raise StateError("the state's tokens are not those that its memory was made from")
             self.engine.restore(slot, list(state.tokens))
 
         self.engine.call(load)

@@ -282,7 +282,6 @@ class LlamaParams:
     lora_path: str | None = option(None, "A LoRA adapter file.")
     lora_scale: float = option(1.0, "Scale of lora_path.")
     loras: Sequence[AdapterSpec | tuple[str, float]] | None = option(None, "Several LoRA adapters.", cli=False)
-    control_vectors: Sequence[AdapterSpec | tuple[str, float]] | None = option(None, "Control vector files.", cli=False)
     tokenizer: Any = option(
         None,
         "Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place.",

@@ -92,8 +92,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class LlamaState:
-    """What the memory held of a text: its tokens, llama.cpp's bytes, and which model and context they belong to."""
+    """What the memory held of a text: its tokens, and bytes that say themselves which model they belong to."""
 
     tokens: tuple[int, ...]
     data: bytes
-    fingerprint: str

@@ -41,11 +41,6 @@ class FakeVocab:
 
 
 @dataclass
-class FakeParams:
-    kv_unified: bool = False
-
-
-@dataclass
 class FakeModel:
     vocab: FakeVocab = field(default_factory=FakeVocab)
 
@@ -55,7 +50,7 @@ class FakeContext:
         self.n_ctx = self.n_ctx_seq = n_ctx
         self.n_batch = self.n_ubatch = n_batch
         self.n_seq_max = n_seq_max
-        self.params = FakeParams(kv_unified)
+        self.kv_unified = kv_unified
         self.model = FakeModel()
         self.memory = FakeMemory()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from queue import SimpleQueue
 from typing import Any
 
 from llama_bind.engine.request import Request
 from llama_bind.values import FinishEvent, PieceEvent, TokenLogprob
 
-__all__ = ["Event", "Events", "RequestHandle", "merged"]
+__all__ = ["Event", "Events", "RequestHandle", "Stream", "merged"]
 
 Event = PieceEvent | FinishEvent | BaseException
 Events = SimpleQueue[tuple["RequestHandle", Event]]
@@ -61,14 +61,24 @@ class RequestHandle:
                 return
 
 
-def merged(handles: list[RequestHandle], events: Events) -> Iterator[tuple[int, PieceEvent | FinishEvent]]:
+Stream = Generator[tuple[int, PieceEvent | FinishEvent], None, None]
+
+
+def merged(handles: list[RequestHandle], events: Events) -> Stream:
     """The events of several handles that share `events`, each with its handle's index, as they come.
 
-    Leaving early, by an exception or by closing the iterator, cancels what still runs.
+    Leaving early cancels what still runs: by an exception, by closing the generator, or by dropping it.
     """
+    stream = _merge(handles, events)
+    next(stream)  # a generator that was never started would not see that it is dropped
+    return stream
+
+
+def _merge(handles: list[RequestHandle], events: Events) -> Stream:
     index = {handle: i for i, handle in enumerate(handles)}
     left = len(handles)
     try:
+        yield -1, PieceEvent("")
         while left:
             handle, event = events.get()
             if isinstance(event, BaseException):

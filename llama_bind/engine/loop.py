@@ -99,7 +99,7 @@ class Engine:
 class _Core:
     def __init__(self, runner: Runner) -> None:
         context = runner.context
-        cells = context.n_ctx if context.params.kv_unified and context.n_seq_max > 1 else None
+        cells = context.n_ctx if context.kv_unified and context.n_seq_max > 1 else None
         self.runner = runner
         self.limit = context.n_ctx_seq
         self.embed_limit = min(context.n_ctx_seq, context.n_ubatch)

@@ -25,6 +25,7 @@ __all__ = ["Runner"]
 Floats = npt.NDArray[np.float32]
 
 LOGPROB_FLOOR = -9999.0
+POOLING_NONE = 0  # LLAMA_POOLING_TYPE_NONE
 
 
 class Runner:
@@ -198,7 +199,7 @@ class Runner:
     def _embeddings(self, plan: StepPlan) -> list[Sampled]:
         index = 0
         for chunk in plan.chunks:
-            if self.context.pooling_type == "none":
+            if self.context.pooling_type == POOLING_NONE:
                 rows = [self.context.embeddings(index + i) for i in range(chunk.count)]
                 chunk.sequence.result = np.stack(rows)
             else:

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -168,6 +168,16 @@ def test_leaving_a_stream_cancels_it(engine: Engine, runner: FakeRunner) -> None
     assert runner.samplers[0].closed
 
 
+def test_dropping_a_stream_that_was_never_read_cancels_it(engine: Engine, runner: FakeRunner) -> None:
+    runner.hold.set()
+    events: Any = SimpleQueue()
+    handle = engine.submit(Request(prompt=[1]), events)
+    stream = merged([handle], events)
+    assert runner.entered.wait(5)
+    del stream
+    assert text_of(handle)[1].reason == "cancelled"
+
+
 def test_a_decode_error_ends_its_requests_only(engine: Engine, runner: FakeRunner) -> None:
     runner.error = DecodeError("no", code=-3)
     with pytest.raises(DecodeError):
@@ -224,9 +234,12 @@ def test_dropping_the_engine_stops_its_thread(runner: FakeRunner) -> None:
 
 
 def test_call_runs_on_the_engine_thread_and_carries_errors(engine: Engine, runner: FakeRunner) -> None:
-    assert engine.call(lambda r: (r is runner, threading.current_thread().name)) == (True, "llama_bind engine")
+    assert engine.call(lambda r: (r is cast(Any, runner), threading.current_thread().name)) == (
+        True,
+        "llama_bind engine",
+    )
     with pytest.raises(KeyError):
-        engine.call(lambda _: {}["x"])
+        engine.call(lambda _: cast(dict[str, int], {})["x"])
 
 
 def test_forget_clears_the_memory(engine: Engine, runner: FakeRunner) -> None:
