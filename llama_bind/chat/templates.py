@@ -41,6 +41,9 @@ __all__ = ["MAX_SOURCE", "ChatTemplate"]
 MAX_SOURCE = 1_000_000
 """Characters of a template."""
 
+MAX_TOKENS = 50_000
+"""Lexical tokens of a template; the largest that models ship have about 4000."""
+
 _REMOVED = ("pprint", "striptags", "urlize", "xmlattr")
 _COUNTED = ("batch", "float", "int", "round", "slice", "truncate", "wordwrap")
 _METHODS_OF: tuple[tuple[type, frozenset[str]], ...] = (
@@ -273,6 +276,9 @@ _compile_lock = threading.Lock()
 def _compile(source: str) -> jinja2.Template:
     with _compile_lock:
         try:
+            for count, _ in enumerate(_environment().lex(source)):
+                if count > MAX_TOKENS:
+                    raise TemplateError(f"the chat template is too long: more than {MAX_TOKENS} words and signs")
             return _environment().from_string(source)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"line {error.lineno}: {error.message}", line=error.lineno) from error
@@ -390,7 +396,14 @@ class ChatTemplate:
             "bos_token": trusted(self.bos_token),
             "eos_token": trusted(self.eos_token),
         }
-        text = self._run(variables)
+        try:
+            text = self._run(variables)
+        except TemplateError as error:
+            if not isinstance(error.__cause__, TypeError) or tools or documents:
+                raise
+            # Hugging Face hands None to a template when there are no tools, llama.cpp nothing. A few templates go
+            # through the tools without asking, and only "nothing" can be gone through.
+            text = self._run({name: value for name, value in variables.items() if name not in ("tools", "documents")})
         return segments_of(_cut(text) if continue_final_message else text)
 
     def _run(self, variables: dict[str, Any]) -> str:

@@ -139,9 +139,10 @@ def strip(text: str, chars: str | None = None, sides: str = "lr") -> str:
 
 def _at(text: str, parts: list[str], gap: int | None) -> list[str]:
     """The same parts, cut out of `text`; `gap` characters between them, or white space."""
-    charge(len(text) + len(parts))
+    charge(len(text))
     if not isinstance(text, Traced):
         return parts
+    charge(len(parts) * ELEMENT)
     found: list[str] = []
     position = 0
     for part in parts:
