@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from clang.cindex import Cursor, CursorKind, Index, Type, TypeKind
+from clang.cindex import Cursor, CursorKind, Index, Type, TypeKind  # type: ignore[import-untyped]
 
 from codegen import headers
 from codegen.parse import ARGS, deprecation, identifier

@@ -9,7 +9,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-from clang.cindex import Cursor, CursorKind, Index, conf
+from clang.cindex import Cursor, CursorKind, Index, conf  # type: ignore[import-untyped]
 
 _PREFIX = "llama_bind_value_of_"
 

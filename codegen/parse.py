@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, _CXString, conf
+from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, _CXString, conf  # type: ignore[import-untyped]
 
 from codegen import headers, macros
 from codegen.comments import Comments

@@ -9,8 +9,9 @@
 // - A failed assertion becomes a C++ exception that unwinds through llama.cpp. What was half done stays half done:
 //   after an error free the context (or model) that the call was made on. Memory owned by plain C code may leak.
 // - ggml's C files must be compiled with -fexceptions; without it unwinding through them ends the process.
-// - Assertions in ggml's worker threads (OpenMP or its own pool) are outside of any guarded call and stay fatal, as do
-//   those in destructors and other noexcept code, and real crashes (segmentation faults).
+// - Assertions in ggml's worker threads (OpenMP or its own pool) are outside of any guarded call and stay fatal, as are
+//   those of the calling thread inside an OpenMP region, which no exception may leave: so all that fail while a graph
+//   is computed with several threads. Fatal too: destructors and other noexcept code, and real crashes.
 #pragma once
 
 #include "ggml-backend.h"
