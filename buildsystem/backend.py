@@ -1,5 +1,6 @@
 """The PEP 517 and 660 build backend: scikit-build-core, with the vendor folder filled and the options translated first.
-Compiles nothing itself."""
+Compiles nothing itself.
+"""
 
 from __future__ import annotations
 

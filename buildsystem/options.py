@@ -124,7 +124,7 @@ def translate_text(text: str, warn: Warn) -> str:
 def build_folder(arguments: Iterable[str]) -> str:
     """Returns the build folder for these CMake arguments, relative to the project.
 
-    Each set of options has its own: CMake remembers options, and a later build without `-DGGML_CUDA=on` must be without.
+    Each set of options has its own: CMake remembers options, and a build without `-DGGML_CUDA=on` must be without.
     """
     words = list(arguments)
     if not words:

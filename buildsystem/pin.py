@@ -1,5 +1,6 @@
 """Where things lie in a checkout or source distribution, and which llama.cpp is pinned. Decides nothing itself: the
-pin is in `llama_bind/lib/_pin.py`, read here as text because the package cannot be imported before it is built."""
+pin is in `llama_bind/lib/_pin.py`, read here as text because the package cannot be imported before it is built.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Where the bytes of llama.cpp come from: an archive, git, or a package's source distribution. Trusts none of them: what
-an archive holds is checked against the manifest while it is unpacked. Does not decide which source is tried when."""
+"""Where the bytes of llama.cpp come from: an archive, git, or a package's source distribution.
+
+Trusts none of them: what an archive holds is checked against the manifest while it is unpacked. Does not decide which
+source is tried when.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -66,7 +68,9 @@ def from_git(root: Path, pin: Pin) -> str | None:
         return "not a git checkout"
     if shutil.which("git") is None:
         return "git is not installed"
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "30"}
+    # Ask for no password, and give up on a connection that brings less than 1000 bytes a second for half a minute.
+    patience = {"GIT_TERMINAL_PROMPT": "0", "GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "30"}
+    env = {**os.environ, **patience}
     # Asked first, because a fetch may rightly take minutes and a machine without network should not wait for them.
     probe = ["git", "ls-remote", "--exit-code", "--quiet", pin.upstream, "HEAD"]
     if problem := run(probe, timeout=_PROBE_S, cwd=root, env=env):
@@ -98,8 +102,8 @@ def from_package(folder: Path, pin: Pin) -> Path | str:
     pip = next(_pips(env), None)
     if pip is None:
         return "there is no pip"
-    command = [*pip, "download", "--no-deps", "--no-binary", name, "--no-build-isolation", "--timeout", "20",
-               "--retries", "2", "--disable-pip-version-check", "--dest", folder, pin.fallback]  # fmt: skip
+    command: list[str | Path] = [*pip, "download", "--no-deps", "--no-binary", name, "--no-build-isolation"]
+    command += ["--timeout", "20", "--retries", "2", "--disable-pip-version-check", "--dest", folder, pin.fallback]
     if problem := run(command, timeout=_PIP_S, cwd=folder, env=env):
         return f"pip download {pin.fallback} failed ({problem})"
     return next(folder.glob("*.tar.gz"), None) or f"pip download {pin.fallback} left no source distribution"
@@ -115,7 +119,8 @@ def unpack(archive: Path, target: Path, wanted: Mapping[str, Entry]) -> None:
     try:
         with tarfile.open(archive) as tar:
             members = tar.getmembers()
-            prefix = min((m.name[: -len(_MARK)] for m in members if m.name.endswith("/" + _MARK)), key=len, default=None)
+            found = [m.name.removesuffix(_MARK) for m in members if m.name.endswith("/" + _MARK)]
+            prefix = min(found, key=len, default=None)
             if prefix is None:
                 raise VendorError(f"{archive} holds no llama.cpp")
             for member in members:
@@ -141,12 +146,6 @@ def unpack(archive: Path, target: Path, wanted: Mapping[str, Entry]) -> None:
 
 
 def pack(tree: Path, archive: Path) -> None:
-    """Packs a filled vendor folder into a gzipped tar file, which appears complete or not at all."""
-    part = archive.with_name(f"{archive.name}.{os.getpid()}.part")
-    try:
-        with tarfile.open(part, "w:gz", compresslevel=1) as tar:
-            tar.add(tree, "llama.cpp", filter=lambda m: None if m.name.endswith(("/.git", "/__pycache__")) else m)
-        part.replace(archive)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+    """Packs a filled vendor folder into a gzipped tar file."""
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(tree, "llama.cpp", filter=lambda m: None if ignored(m.name.partition("/")[2]) else m)

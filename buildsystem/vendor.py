@@ -1,13 +1,14 @@
 """Fills `vendor/llama.cpp` with the pinned llama.cpp: `python -m buildsystem.vendor`.
 
-Sources, in order: already there, the user's cache folder, git, a package's source distribution. Whoever served them, the
-bytes are accepted only when they hash to the pin. Never repairs or overwrites a folder that has other contents: it says
-which file differs and stops.
+Sources, in order: already there, the user's cache folder, git, a package's source distribution. Whoever served them,
+the bytes are accepted only when they hash to the pin. Never repairs or overwrites a folder that has other contents: it
+says which file differs and stops.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -112,7 +113,8 @@ def _keep(write: Callable[[Path], object], archive: Path, log: Log) -> None:
         part.replace(archive)
         log(f"kept a copy as {archive}")
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         log(f"warning: no copy kept in {archive.parent}: {error}")
 
 
