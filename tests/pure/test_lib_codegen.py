@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from codegen import emit, headers, macros, parse, probe, report
+from codegen import emit, headers, parse, probe, report
 from codegen.comments import Comments, clean
 from codegen.model import Function, Mirror, UnsupportedError
 from tests.layout import differences
@@ -251,7 +251,3 @@ def test_docstrings_survive_quotes_and_backslashes() -> None:
     text = 'ends with "quote"\nand a \\ and """three"""'
     assert eval(emit._string(text)) == "ends with \"quote\"\nand a \\ and '''three'''\n"
     assert eval(emit._string('"both"')).strip() == '"both"'
-
-
-def test_no_value_has_a_reason() -> None:
-    assert macros.NoValue("why").reason == "why"
