@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_HELP", "add_model_option", "find_model", "open_model"]
 
 MODEL_HELP = (
-    "A GGUF file, a known name, or a Hugging Face repository as owner/name, owner/name:Q4_K_M or owner/name/file.gguf. "
-    f"Unset: {hub.DEFAULT_MODEL}, which is fetched once."
+    "A GGUF file, a known name, a name that `llama-bind list` shows, or a Hugging Face repository as owner/name or "
+    f"owner/name:Q4_K_M. Unset: {hub.DEFAULT_MODEL}, which is fetched once."
 )
 
 
@@ -39,11 +39,13 @@ def find_model(text: str | None) -> Path:
         return hub.resolve_model(hub.DEFAULT_MODEL)
     if Path(text).exists():
         return Path(text)
-    match = re.fullmatch(r"(?P<repository>[\w.-]+/[\w.-]+?)(?P<quantization>:[\w.-]+)?(?P<file>/.+\.gguf)?", text)
-    if match is None or (text.lower().endswith(".gguf") and match["file"] is None) or text.startswith("."):
-        return hub.resolve_model(text)
-    repository = match["repository"] + (match["quantization"] or "")
-    return hub.from_pretrained(repository, match["file"][1:] if match["file"] else None)
+    if text.lower().endswith(".gguf"):
+        # Never asked of the network: most often this is a path with a slip in it.
+        listed = [model.path for model in hub.cached_models() if model.name == text]
+        return listed[0] if listed else hub.resolve_model(text)
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?", text):
+        return hub.from_pretrained(text)
+    return hub.resolve_model(text)
 
 
 def open_model(arguments: argparse.Namespace, **more: Any) -> Llama:
