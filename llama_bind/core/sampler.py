@@ -16,7 +16,7 @@ import operator
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -123,24 +123,46 @@ class Sampler(Handle):
 
         Raises:
             GrammarError: the grammar allows no token of this vocabulary here.
-            NativeAbortError: there is no such output.
+            InputError: there is no such output, or the context belongs to a model with another vocabulary.
         """
         chain = self._resource.pin()
         try:
-            context = ctx._resource.pin()
-            try:
-                with self._lock:
-                    if self._grammar:
-                        return self._sample_grammar(chain, context, ctx, idx)
-                    token: int = self._native.sample(chain, context, idx)
-            finally:
-                ctx._resource.unpin()
-            if token < 0:
-                check_guard()
-                raise NativeAbortError(f"the sampler chain chose no token from output {idx}")
-            return token
+            with self._lock:
+                if ctx._resource.parent is not self._resource.parent:
+                    self._check_vocab(ctx)
+                if self._grammar:
+                    return self._sample_grammar(chain, ctx, idx)
+                return self._sample(chain, ctx, idx)
         finally:
             self._resource.unpin()
+
+    def _sample(self, chain: int, ctx: Context, idx: int) -> int:
+        use = ctx._use()
+        context = use.__enter__()
+        try:
+            token: int = self._native.sample(chain, context, idx)
+        except ctypes.ArgumentError:
+            raise InputError(f"idx must be a 32-bit integer, not {idx!r}", param="idx") from None
+        finally:
+            use.__exit__()
+        if token < 0:
+            self._no_token(ctx, idx)
+        return token
+
+    def _no_token(self, ctx: Context, idx: int) -> NoReturn:
+        try:
+            check_guard()
+        except NativeAbortError as error:
+            ctx.logits(idx)  # says so if there is no such output
+            raise error
+        raise NativeAbortError(f"the sampler chain chose no token from output {idx}")
+
+    def _check_vocab(self, ctx: Context) -> None:
+        n_tokens = ctx.model.vocab.n_tokens
+        if n_tokens != self._n_vocab:
+            raise InputError(
+                f"the sampler is for {self._n_vocab} tokens and the context's model has {n_tokens}", param="ctx"
+            )
 
     def sample_array(self, logits: npt.NDArray[np.float32]) -> int:
         """Choose the next token from logits of the caller's, shape (n_vocab,), and accept it. They are not changed.
@@ -158,14 +180,11 @@ class Sampler(Handle):
         finally:
             self._resource.unpin()
 
-    def _sample_grammar(self, chain: int, context: int, ctx: Context, idx: int) -> int:
+    def _sample_grammar(self, chain: int, ctx: Context, idx: int) -> int:
         if self._accepts:  # the chain must not accept a token that the grammar may refuse
             row = ctx.logits(idx)
             return self._settle(chain, row, self._draw(chain, row))
-        token: int = self._native.sample(chain, context, idx)
-        if token < 0:
-            check_guard()
-            raise NativeAbortError(f"the sampler chain chose no token from output {idx}")
+        token = self._sample(chain, ctx, idx)
         if self._allows(token):
             self._advance(token)
             return token

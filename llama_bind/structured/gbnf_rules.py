@@ -4,7 +4,10 @@ Undefined rules and left recursion are refused as llama.cpp refuses them (``src/
 has no guard against: left recursion hidden behind rules that are empty only through other rules (its stacks grow
 without end), rules that can never begin to match (an assertion), its own left recursion test (recursive, and
 exponential where rules refer twice to each other), and positions that may continue in very many ways. All checks take
-time linear in the size of the rules and keep their own stacks. Not for: reading grammar text (``gbnf``).
+time linear in the size of the rules and keep their own stacks.
+
+Not caught: ambiguous grammars such as ``([a-z]+)*``, which run, but where llama.cpp's masking takes time exponential
+in the length of a token. Not for: reading grammar text (``gbnf``).
 """
 
 from __future__ import annotations
@@ -75,8 +78,10 @@ def _undefined_fault(number: int, names: Mapping[int, str]) -> Fault:
 
 
 def _root_missing(rules: Sequence[Rule], root: int | None, name: str) -> Fault | None:
-    if root is None or root >= len(rules):
+    if root is None:
         return Fault(-1, f"the grammar has no rule {name!r}, where it would start; add a line '{name} ::= ...'")
+    if root >= len(rules):  # llama.cpp would read past the end of its rules
+        return Fault(root, f"the start rule {name!r} is named but not defined; add a line '{name} ::= ...'", True)
     return None
 
 
@@ -149,12 +154,12 @@ def _left_refs(rule: Rule, empty: Sequence[bool]) -> list[int]:
     return refs
 
 
-def _recursion_fault(path: list[int], target: int, names: Mapping[int, str]) -> Fault:
+def _recursion_fault(path: list[int], target: int, names: Mapping[int, str], kind: str = "left recursion") -> Fault:
     cycle = [*path[path.index(target) :], target]
     shown = " -> ".join(dict.fromkeys(_written_name(n, names) for n in cycle))
     return Fault(
         target,
-        f"left recursion: {shown} can begin with itself; put something before the recursive part, "
+        f"{kind}: {shown} can begin with itself; put something before the recursive part, "
         "or write it as a repetition",
     )
 
@@ -179,7 +184,7 @@ def _closures(rules: Sequence[Rule], names: Mapping[int, str]) -> Fault | None:
         members = set(group)
         for number in group:
             if members.intersection(lefts[number].followed):
-                return _recursion_fault([*group], group[0], names)
+                return _recursion_fault(group, group[0], names, "left recursion hidden behind empty rules")
         total = sum(lefts[n].own + sum(counts[t] for t in lefts[n].followed) for n in group)
         total += sum(counts[t] for t in {t for n in group for t in lefts[n].last} - members)
         if total == 0 and not any(nullable[n] for n in group):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from vectors import LLAMA_CPP, sampling
 
 from llama_bind.core.model import Model
 from llama_bind.core.sampler import Sampler
@@ -18,6 +17,7 @@ from llama_bind.core.sampler_native import Candidates, native
 from llama_bind.core.vocab import Vocab
 from llama_bind.lib._guard import check_guard
 from llama_bind.params import ModelParams, SamplingParams
+from tests.vectors import LLAMA_CPP, sampling
 
 CASES = sampling.cases()
 QUEUES = sampling.queues()

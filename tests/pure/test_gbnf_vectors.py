@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from vectors import grammars
 
 from llama_bind.errors import GrammarError
 from llama_bind.structured import gbnf, gbnf_rules
+from tests.vectors import grammars
 
 PARSED = grammars.parsed()
 REFUSED = grammars.refused()

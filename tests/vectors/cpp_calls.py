@@ -145,3 +145,10 @@ def _apply(operator: str, left: Any, right: Any) -> Any:
     return {"+": left + right, "-": left - right, "*": left * right, "/": left / right if operator == "/" else 0}[
         operator
     ]
+
+
+def braces(path: Path, opening: str) -> list[Any]:
+    """The values of the brace list that follows the text `opening` in a source."""
+    source = path.read_text(encoding="utf-8")
+    reader = _Reader(source, source.index(opening) + len(opening))
+    return reader.items("}")

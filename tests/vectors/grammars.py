@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from vectors import LLAMA_CPP
-from vectors.cpp_calls import Call, CppError, calls
+from tests.vectors import LLAMA_CPP
+from tests.vectors.cpp_calls import Call, CppError, calls
 
 PARSER_TEST = LLAMA_CPP / "tests" / "test-grammar-parser.cpp"
 INTEGRATION_TEST = LLAMA_CPP / "tests" / "test-grammar-integration.cpp"

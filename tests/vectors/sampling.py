@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vectors import LLAMA_CPP
-from vectors.cpp_calls import calls
+from tests.vectors import LLAMA_CPP
+from tests.vectors.cpp_calls import calls
 
 SOURCE = LLAMA_CPP / "tests" / "test-sampling.cpp"
 KINDS = (
