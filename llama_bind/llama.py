@@ -10,33 +10,32 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
 from llama_bind.calls import Seeds, read_call, split
+from llama_bind.chats import ChatReader
 from llama_bind.errors import ClosedError, ContextOverflowError, InputError, StateError, UnsupportedError
 from llama_bind.options import validate
 from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
-from llama_bind.results import TextShape
-from llama_bind.types import Completion, CreateEmbeddingResponse
-from llama_bind.values import FinishEvent, LlamaState, PieceEvent
+from llama_bind.results import ChatShape, TextShape
+from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse
+from llama_bind.values import LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import CompletionKwargs, LlamaKwargs
+    from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
     from llama_bind.core.model import Model
     from llama_bind.core.vocab import Vocab
-    from llama_bind.engine.handle import RequestHandle
+    from llama_bind.engine.handle import Events, RequestHandle, Stream
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.request import Request
     from llama_bind.engine.runner import Runner
 
 __all__ = ["Llama"]
-
-T = TypeVar("T")
 
 
 class Llama:
@@ -83,6 +82,7 @@ class Llama:
         try:
             self._vocab: Vocab = self._model.vocab
             self._prompts = PromptReader(self._vocab, self.params.tokenizer)
+            self._chats = ChatReader(self._model, self._prompts, self.params)
             self.metadata: dict[str, str] = dict(self._model.metadata)
             self._defaults = self._sampling_defaults()
             if not self.model_params.vocab_only:
@@ -291,10 +291,8 @@ class Llama:
 
     __call__ = create_completion
 
-    def _submit(
-        self, requests: list[Request]
-    ) -> tuple[list[RequestHandle], Iterator[tuple[int, PieceEvent | FinishEvent]]]:
-        from llama_bind.engine.handle import Events, merged
+    def _submit(self, requests: list[Request]) -> tuple[list[RequestHandle], Stream]:
+        from llama_bind.engine.handle import merged
 
         events: Events = SimpleQueue()
         handles: list[RequestHandle] = []
@@ -306,6 +304,48 @@ class Llama:
                 handle.cancel()
             raise
         return handles, merged(handles, events)
+
+    # -- chat ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion: ...
+
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **kwargs: Unpack[ChatKwargs]
+    ) -> Iterator[ChatCompletionChunk]: ...
+
+    @overload
+    def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: bool, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion | Iterator[ChatCompletionChunk]: ...
+
+    def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+        """Answer a conversation (OpenAI: POST /v1/chat/completions).
+
+        Args:
+            messages: Dicts with role and content. Text in them never becomes a control token.
+            stream: Give an iterator of chunks. Closing it or dropping it cancels the request.
+            **kwargs: The options of `SamplingParams`, `RequestParams` and `ChatParams`.
+
+        Raises:
+            MessageError, TemplateError: the messages, or the template that renders them.
+            ContextOverflowError: the conversation is longer than the context.
+            UnknownOptionError, InputError: an option.
+        """
+        if self.params.chat_handler is not None:
+            result: ChatCompletion = self.params.chat_handler(llama=self, messages=messages, stream=stream, **kwargs)
+            return result
+        call = read_call({**kwargs, "stream": stream}, self._defaults, "create_chat_completion()", chat=True)
+        tokens, stop = self._chats.read(messages, call.chat)
+        requests = call.requests(tokens, self._seeds.next(call.sampling.seed), stop=stop)
+        _, events = self._submit(requests)
+        shape = ChatShape(call.request.model or self.model_path, len(requests), logprobs=call.logprobs is not None)
+        return shape.stream(events, usage=call.include_usage) if stream else shape.whole(events)
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 

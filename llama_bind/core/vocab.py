@@ -9,7 +9,6 @@ Not for: streaming text (``text``), or chat markup (``chat``).
 from __future__ import annotations
 
 import ctypes
-import functools
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,25 @@ import numpy as np
 
 from llama_bind.errors import InputError, NativeAbortError, TextEncodingError, TokenError, UnsupportedError
 from llama_bind.lib import guard_h, llama_h
+from llama_bind.lib._ctypes import resolve
 from llama_bind.lib._guard import check_guard
 
 if TYPE_CHECKING:
     from llama_bind.core.model import Model
 
-__all__ = ["Vocab"]
+__all__ = ["Vocab", "vocab_facts"]
 
 _MAX_BYTES = 2**31 - 2
 _TYPES = {0: "none", 1: "spm", 2: "bpe", 3: "wpm", 4: "ugm", 5: "rwkv", 6: "plamo2", 7: "test"}
 
+_SPECIAL = (
+    *("bos", "eos", "eot", "nl", "pad", "sep", "mask"),
+    *("fim_pre", "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep"),
+)
+
 
 class Vocab:
-    """The vocabulary of `model` (``llama_vocab``); made by `Model`, lives as long as it.
+    """The vocabulary of `model` (``llama_vocab``): `Model.vocab`. Keeps the model alive.
 
     Attributes:
         n_tokens: how many tokens there are; ids are 0 to n_tokens - 1.
@@ -40,39 +45,33 @@ class Vocab:
         add_bos, add_eos, add_sep: what ``add_special`` adds.
     """
 
-    def __init__(self, model: Model) -> None:
+    n_tokens: int
+    type: str
+    bos: int | None
+    eos: int | None
+    eot: int | None
+    nl: int | None
+    pad: int | None
+    sep: int | None
+    mask: int | None
+    fim_pre: int | None
+    fim_suf: int | None
+    fim_mid: int | None
+    fim_pad: int | None
+    fim_rep: int | None
+    fim_sep: int | None
+    add_bos: bool
+    add_eos: bool
+    add_sep: bool
+    _pointer: int
+    _pieces: dict[bool, list[bytes | None]]
+    _lazy: dict[str, Any]
+
+    def __init__(self, model: Model, facts: dict[str, Any]) -> None:
+        """`facts` is `vocab_facts`: kept by the model, which must not refer to a vocabulary that refers to it."""
+        self._model = model
         self._resource = model._resource
-        pointer = llama_h.llama_model_get_vocab(model.ptr)
-        assert pointer is not None  # a loaded model has one
-        self._pointer: int = pointer
-        self.n_tokens = int(llama_h.llama_vocab_n_tokens(pointer))
-        number = int(llama_h.llama_vocab_type(pointer))
-        self.type = _TYPES.get(number, str(number))
-
-        def special(function: Any) -> int | None:
-            token = int(function(pointer))
-            return token if 0 <= token < self.n_tokens else None
-
-        self.bos = special(llama_h.llama_vocab_bos)
-        self.eos = special(llama_h.llama_vocab_eos)
-        self.eot = special(llama_h.llama_vocab_eot)
-        self.nl = special(llama_h.llama_vocab_nl)
-        self.pad = special(llama_h.llama_vocab_pad)
-        self.sep = special(llama_h.llama_vocab_sep)
-        self.mask = special(llama_h.llama_vocab_mask)
-        self.fim_pre = special(llama_h.llama_vocab_fim_pre)
-        self.fim_suf = special(llama_h.llama_vocab_fim_suf)
-        self.fim_mid = special(llama_h.llama_vocab_fim_mid)
-        self.fim_pad = special(llama_h.llama_vocab_fim_pad)
-        self.fim_rep = special(llama_h.llama_vocab_fim_rep)
-        self.fim_sep = special(llama_h.llama_vocab_fim_sep)
-        self.add_bos = bool(llama_h.llama_vocab_get_add_bos(pointer))
-        self.add_eos = bool(llama_h.llama_vocab_get_add_eos(pointer))
-        self.add_sep = bool(llama_h.llama_vocab_get_add_sep(pointer))
-        self._pieces: dict[bool, list[bytes | None]] = {
-            False: [None] * self.n_tokens,
-            True: [None] * self.n_tokens,
-        }
+        self.__dict__.update(facts)
 
     @property
     def cls(self) -> int | None:
@@ -92,19 +91,35 @@ class Vocab:
     def __len__(self) -> int:
         return self.n_tokens
 
-    @functools.cached_property
+    @property
     def eog_tokens(self) -> frozenset[int]:
         """The tokens that end a generation (EOS, EOT, ...)."""
-        if self.type == "none":
-            return frozenset()
-        return frozenset(token for token in range(self.n_tokens) if llama_h.llama_vocab_is_eog(self.ptr, token))
+        found: frozenset[int] | None = self._lazy.get("eog")
+        if found is None:
+            pointer, is_eog = self.ptr, llama_h.llama_vocab_is_eog
+            count = 0 if self.type == "none" else self.n_tokens
+            found = self._lazy["eog"] = frozenset(token for token in range(count) if is_eog(pointer, token))
+        return found
 
-    @functools.cached_property
+    @property
     def suppress_tokens(self) -> tuple[int, ...]:
         """Tokens that the model's author wants never to be generated (``tokenizer.ggml.suppress_tokens``)."""
-        count = ctypes.c_int32()
-        array = llama_h.llama_vocab_get_suppress_tokens(self.ptr, ctypes.byref(count))
-        return tuple(int(array[i]) for i in range(count.value)) if array else ()
+        found: tuple[int, ...] | None = self._lazy.get("suppress")
+        if found is None:
+            count = ctypes.c_int32()
+            array = llama_h.llama_vocab_get_suppress_tokens(self.ptr, ctypes.byref(count))
+            found = self._lazy["suppress"] = tuple(int(array[i]) for i in range(count.value)) if array else ()
+        return found
+
+    def control_tokens(self) -> tuple[int, ...]:
+        """The tokens that text becomes only with ``parse_special`` (llama.cpp's control and unknown tokens)."""
+        self._need_text()
+        found: tuple[int, ...] | None = self._lazy.get("control")
+        if found is None:
+            pointer, attr = self.ptr, resolve(llama_h.llama_vocab_get_attr)
+            wanted = llama_h.LLAMA_TOKEN_ATTR_CONTROL | llama_h.LLAMA_TOKEN_ATTR_UNKNOWN
+            found = self._lazy["control"] = tuple(t for t in range(self.n_tokens) if attr(pointer, t) & wanted)
+        return found
 
     def is_eog(self, token: int) -> bool:
         """Whether the token ends a generation."""
@@ -272,6 +287,23 @@ class Vocab:
     def _need_text(self) -> None:
         if self.type == "none":
             raise UnsupportedError("this model has no vocabulary: it cannot turn text into tokens")
+
+
+def vocab_facts(model: int) -> dict[str, Any]:
+    """The attributes of a `Vocab` that are read once, from the address of a ``llama_model``."""
+    pointer = llama_h.llama_model_get_vocab(model)
+    assert pointer is not None  # a loaded model has one
+    n_tokens = int(llama_h.llama_vocab_n_tokens(pointer))
+    number = int(llama_h.llama_vocab_type(pointer))
+    facts: dict[str, Any] = {"_pointer": pointer, "n_tokens": n_tokens, "type": _TYPES.get(number, str(number))}
+    for name in _SPECIAL:
+        token = int(getattr(llama_h, f"llama_vocab_{name}")(pointer))
+        facts[name] = token if 0 <= token < n_tokens else None
+    for name in ("add_bos", "add_eos", "add_sep"):
+        facts[name] = bool(getattr(llama_h, f"llama_vocab_get_{name}")(pointer))
+    facts["_pieces"] = {False: [None] * n_tokens, True: [None] * n_tokens}
+    facts["_lazy"] = {}
+    return facts
 
 
 def _encode(text: str | bytes) -> bytes:
