@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import subprocess
 import sys
@@ -10,14 +11,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from tests.tiny_gguf import write_tiny_bert, write_tiny_llama, write_tiny_lora, write_tiny_mamba, write_tiny_shards
-
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.model import Model
 from llama_bind.params import ContextParams, ModelParams
+from tests.tiny_gguf import write_tiny_bert, write_tiny_llama, write_tiny_lora, write_tiny_mamba, write_tiny_shards
 
 _folder = tempfile.TemporaryDirectory(prefix="llama-bind-core-")
+atexit.register(_folder.cleanup)
 FOLDER = Path(_folder.name)
 
 _WRITERS = {
@@ -61,7 +62,9 @@ def filled(context: Context, tokens: list[int] | None = None, seq_id: int = 0) -
 
 def run_child(code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that sees the tests."""
-    prelude = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent)!r})\nfrom tests.core_helpers import *\n"
+    prelude = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent)!r})\nfrom tests.core_helpers import *\n"
+    )
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", prelude + textwrap.dedent(code)],
         capture_output=True,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -68,7 +69,6 @@ class Context(Handle):
     Attributes:
         model: the model.
         params: the options it was made with.
-        memory: what it remembers.
         n_ctx: tokens of context in all; n_ctx_seq: for one sequence.
         n_batch: most tokens in one `decode`; n_ubatch: most computed at once.
         n_seq_max: sequence ids are 0 to n_seq_max - 1. `kv_unified`: whether sequences share one cache.
@@ -98,7 +98,9 @@ class Context(Handle):
         self.pooling_type = int(llama_h.llama_pooling_type(pointer))
         self._embeddings = bool(struct.embeddings)
         self._causal = bool(llama_h.llama_get_causal_attn(pointer))
-        self.memory = Memory(self)
+        self._memory: weakref.ref[Memory] | None = None
+        self._memory_pointer = llama_h.llama_get_memory(pointer)
+        self._has_memory = self._memory_pointer is not None
         self._decode = resolve(guard_h.lb_llama_decode)
         self._logits_ith = retype(guard_h.lb_llama_get_logits_ith, restype=ctypes.c_void_p)
         self._row = ctypes.c_float * self.n_vocab
@@ -139,6 +141,17 @@ class Context(Handle):
                 raise ContextError(f"llama.cpp could not make the context: {why}")
             return cls(pointer, model, params, struct, owned)
 
+    @property
+    def memory(self) -> Memory:
+        """What the context remembers. It keeps the context alive and not the other way round, so that a dropped context
+        is freed at once.
+        """
+        memory = None if self._memory is None else self._memory()
+        if memory is None:
+            memory = Memory(self)
+            self._memory = weakref.ref(memory)
+        return memory
+
     # -- computing
 
     def decode(self, batch: Batch) -> None:
@@ -167,7 +180,7 @@ class Context(Handle):
         """Compute a batch with the encoder (``llama_encode``): the input of an encoder-decoder model, or a batch of a
         model without memory. Raises as `decode` does, and `UnsupportedError` for a model without an encoder.
         """
-        if not self.model.has_encoder and self.memory.exists:
+        if not self.model.has_encoder and self._has_memory:
             raise UnsupportedError("this model has no encoder; use decode")
         self._check(batch)
         if batch.n_tokens > self.n_ubatch:
@@ -389,7 +402,7 @@ class Context(Handle):
             self._set_limit()
 
     def _set_limit(self) -> None:
-        whole = self._causal and self.memory.exists
+        whole = self._causal and self._has_memory
         self._limit = self.n_batch if whole else min(self.n_batch, self.n_ubatch)
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
@@ -410,7 +423,7 @@ class Context(Handle):
         pinned: list[Resource] = []
         try:
             for adapter, _ in pairs:
-                adapter._resource.pin()
+                adapter._resource.hold()
                 pinned.append(adapter._resource)
             with self._use_guard as pointer:
                 array = (ctypes.c_void_p * max(1, len(pairs)))(*(resource.pointer for resource in pinned))
@@ -423,7 +436,7 @@ class Context(Handle):
                 pinned = before
         finally:
             for resource in pinned:
-                resource.unpin()
+                resource.unhold()
 
     def set_control_vector(self, data: npt.ArrayLike | None, il_start: int = 1, il_end: int | None = None) -> None:
         """Add a vector to the state after layers `il_start` to `il_end` (both included; default all), or none.

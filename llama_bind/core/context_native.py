@@ -82,7 +82,7 @@ class Owned:
     def release_adapters(self) -> None:
         adapters, self.adapters = self.adapters, []
         for resource in adapters:
-            resource.unpin()
+            resource.unhold()
 
     def begin_close(self) -> None:
         self.abort.value = 1

@@ -1,8 +1,8 @@
 """Ownership of native objects: each is freed exactly once, children before parents, never while a call uses it.
 
 A `Handle` is what Python code holds; its `Resource` is what owns the C pointer. The finalizer knows only the resource,
-so it can never keep the handle alive. A resource counts its pins: running calls, unfreed children and numpy views that
-were given out. `close` forbids new pins; the memory goes back when the last pin is gone, in whichever thread that is.
+so it can never keep the handle alive. A resource counts its pins: running calls, and what stands on it (unfreed
+children, numpy views that were given out). `close` forbids new pins; the memory goes back when the last pin is gone, in whichever thread that is.
 
 After ``os.fork`` a child owns nothing that its parent made: using it raises `ForkedError`, dropping it frees nothing.
 
@@ -53,7 +53,7 @@ class Resource:
         on_close: called when closing begins, before the memory is freed; tells a running call to stop.
     """
 
-    __slots__ = ("_free", "_on_close", "children", "closed", "generation", "kind", "parent", "pins", "pointer", "views")
+    __slots__ = ("_free", "_on_close", "children", "closed", "generation", "held", "kind", "parent", "pins", "pointer")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Resource:
         self.pointer = pointer
         self.parent = parent
         self.pins = 0
-        self.views = 0
+        self.held = 0
         self.closed = False
         self.generation = _generation
         self.children: dict[int, Resource] = {}
@@ -75,7 +75,7 @@ class Resource:
         self._on_close = on_close
         with _lock:
             if parent is not None:
-                parent.pin()
+                parent.hold()
                 parent.children[id(self)] = self
             _live[id(self)] = self
 
@@ -104,15 +104,23 @@ class Resource:
         if last:
             self._release()
 
-    def lend(self, view: Any) -> None:
-        """Keep the memory while `view`, an object that refers to it and to nothing of this class, is alive."""
-        self.pin()
-        self.views += 1
-        weakref.finalize(view, self._return).atexit = False
+    def hold(self) -> int:
+        """As `pin`, for as long as something else stands on this: `unhold` undoes it. Not a running call."""
+        with _lock:
+            pointer = self.pin()
+            self.held += 1
+            return pointer
 
-    def _return(self) -> None:
-        self.views -= 1
+    def unhold(self) -> None:
+        """Undo one `hold`."""
+        with _lock:
+            self.held -= 1
         self.unpin()
+
+    def lend(self, view: Any) -> None:
+        """Hold the memory while `view`, an object that refers to it and to nothing of this class, is alive."""
+        self.hold()
+        weakref.finalize(view, self.unhold).atexit = False
 
     def close(self) -> None:
         """Close the children, newest first, then this one. Any number of times, from any thread."""
@@ -143,7 +151,7 @@ class Resource:
             self._free(self.pointer)
         finally:
             if self.parent is not None:
-                self.parent.unpin()
+                self.parent.unhold()
 
 
 class Handle:
@@ -225,7 +233,7 @@ def _close_all() -> None:
 
 
 def _is_busy(resource: Resource) -> bool:
-    return resource.pins > len(resource.children) + resource.views
+    return resource.pins > resource.held
 
 
 def _after_fork_in_child() -> None:

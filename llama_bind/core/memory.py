@@ -34,7 +34,7 @@ class Memory:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._n_seq_max = context.n_seq_max
-        self._pointer = llama_h.llama_get_memory(context.ptr)
+        self._pointer = context._memory_pointer
 
     @property
     def exists(self) -> bool:

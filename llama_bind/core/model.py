@@ -10,6 +10,7 @@ import ctypes
 import dataclasses
 import functools
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from llama_bind.core.gguf_check import check_model_file
 from llama_bind.core.handle import Handle
 from llama_bind.core.model_params import NativeModelParams, native_model_params
 from llama_bind.core.text import read_text
-from llama_bind.core.vocab import Vocab
+from llama_bind.core.vocab import Vocab, vocab_facts
 from llama_bind.errors import InputError, ModelLoadError, NativeAbortError
 from llama_bind.lib import guard_h, llama_h
 from llama_bind.lib._guard import check_guard
@@ -55,7 +56,6 @@ class Model(Handle):
     Attributes:
         path: the file, or the first of several.
         params: the options it was loaded with.
-        vocab: its vocabulary.
         n_ctx_train: tokens of context it was trained with.
         n_embd, n_embd_inp, n_embd_out: width of its state, of an input embedding, of an output embedding.
         n_layer, n_layer_nextn, n_head, n_head_kv, n_swa: layers, multi-token-prediction layers, attention heads, heads
@@ -101,7 +101,8 @@ class Model(Handle):
         self.n_cls_out = int(llama_h.llama_model_n_cls_out(m))
         start = int(llama_h.llama_model_decoder_start_token(m))
         self.decoder_start_token = start if start >= 0 else None
-        self.vocab = Vocab(self)
+        self._vocab_facts = vocab_facts(m)
+        self._vocab: weakref.ref[Vocab] | None = None
 
     @classmethod
     def load(
@@ -138,6 +139,17 @@ class Model(Handle):
 
     def __repr__(self) -> str:
         return f"<Model {self.path!r}{' closed' if self.closed else ''}>"
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary. It keeps the model alive and not the other way round, so that a dropped model is freed at
+        once.
+        """
+        vocab = None if self._vocab is None else self._vocab()
+        if vocab is None:
+            vocab = Vocab(self, self._vocab_facts)
+            self._vocab = weakref.ref(vocab)
+        return vocab
 
     @functools.cached_property
     def metadata(self) -> dict[str, str]:
