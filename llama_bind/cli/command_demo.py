@@ -6,7 +6,6 @@ Not for: anything else; it shows that the installation works.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from llama_bind.cli.models import add_model_option, open_model
 from llama_bind.cli.options import add_options, collect
@@ -15,8 +14,13 @@ from llama_bind.params import SamplingParams
 
 __all__ = ["add_arguments", "execute"]
 
-QUESTION = "Tell me a short joke."
-MAX_TOKENS = 256
+QUESTION = "Tell me a joke about computers."
+EXAMPLES = (
+    ("Tell me a joke.", "Why did the scarecrow win an award? Because he was outstanding in his field!"),
+    ("Tell me another one.", "Why don't scientists trust atoms? Because they make up everything!"),
+)
+"""What was said before: the default model is very small, and has to be shown what a joke is."""
+DEFAULTS = {"max_tokens": 128, "temperature": 0.6}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    options = {"max_tokens": MAX_TOKENS, **collect(arguments, (SamplingParams,))}
+    options = {**DEFAULTS, **collect(arguments, (SamplingParams,))}
+    messages = [
+        {"role": role, "content": text}
+        for pair in (*EXAMPLES, (QUESTION,))
+        for role, text in zip(("user", "assistant"), pair, strict=False)
+    ]
     figures = Figures()
     with open_model(arguments) as llm:
         print(f"> {QUESTION}\n", flush=True)
-        chunks = llm.create_chat_completion([{"role": "user", "content": QUESTION}], stream=True, **options)
-        write_text(read_text(chunks, figures))
+        write_text(read_text(llm.create_chat_completion(messages, stream=True, **options), figures))
     print(f"\n\n{figures}")
-    sys.stdout.flush()
     return 0

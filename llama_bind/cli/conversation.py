@@ -27,7 +27,8 @@ class Quit(Exception):  # noqa: N818 - not an error
 class ChatModel(Protocol):
     """What a conversation needs of a `Llama`."""
 
-    def create_chat_completion(self, messages: Any, *, stream: bool, **options: Any) -> Any:
+    @property
+    def create_chat_completion(self) -> Callable[..., Any]:
         """As in `Llama`."""
 
 
