@@ -14,18 +14,25 @@ import ctypes
 import functools
 import operator
 import threading
-import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from llama_bind.core.handle import Handle
-from llama_bind.core.sampler_chain import Stage, VocabFacts, merge_biases, plan, usable_seed
-from llama_bind.core.sampler_native import CANDIDATE, Candidates, free_pair, native
+from llama_bind.core.sampler_build import build_chain, grammar_source, init_grammar, longest_piece
+from llama_bind.core.sampler_chain import (
+    Stage,
+    VocabFacts,
+    merge_biases,
+    plan,
+    remembers,
+    remembers_text,
+    usable_seed,
+)
+from llama_bind.core.sampler_native import Candidates, free_pair, native
 from llama_bind.errors import GrammarError, InputError, NativeAbortError, TokenError, UnsupportedError
-from llama_bind.lib import llama_h
 from llama_bind.lib._guard import check_guard
 from llama_bind.params import SamplingParams
 from llama_bind.structured.grammar import LlamaGrammar
@@ -37,9 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Sampler"]
 
 _CLONE_ELEMENTS = 20_000
-"""Above this size of a grammar a clone is made by replaying its tokens: llama.cpp's takes size times stacks."""
-
-_longest_piece: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+"""Above this size of a grammar, in elements, a clone replays its tokens: llama.cpp's clone takes size times stacks."""
+_NO_SUCH_TOKEN = -2
 
 
 class Sampler(Handle):
@@ -69,14 +75,13 @@ class Sampler(Handle):
         self._grammar = grammar[0] if grammar else 0
         self._source = grammar[1] if grammar else None
         self._accepted: list[int] = []  # tokens that the grammar took
-        self._memory = max((int(_remembers(stage)) for stage in stages), default=0)
+        self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
         self._candidates: Candidates | None = None
         self._single = Candidates(1)
         self._lock = threading.Lock()
         self._native = native()
-        parent = cast(Handle, vocab)  # it shows the model's resource, which is what must outlive the chain
-        super().__init__(chain, functools.partial(free_pair, self._grammar), parent)
+        super().__init__(chain, functools.partial(free_pair, self._grammar), vocab._model)
 
     @classmethod
     def create(cls, vocab: Vocab, params: SamplingParams, *, n_ctx: int, seed: int) -> Sampler:
@@ -101,16 +106,15 @@ class Sampler(Handle):
             vocab.ptr,
             vocab.n_tokens,
             vocab.eot is not None or vocab.eos is not None,
-            functools.partial(_piece_length, vocab),
+            functools.partial(longest_piece, vocab),
         )
         stages = plan(params, facts, n_ctx=n_ctx, seed=seed, biases=biases)
-        needs_text = {"infill", "dry"}.intersection(stage.name for stage in stages)
-        if vocab.type == "none" and (params.grammar is not None or ("dry" in needs_text and params.dry_multiplier)):
+        if vocab.type == "none" and (params.grammar is not None or any(remembers_text(stage) for stage in stages)):
             raise UnsupportedError("this model has no vocabulary: grammar and DRY need one")
-        source = None if params.grammar is None else _grammar_source(params.grammar, vocab)
-        chain = _build(stages, vocab)
+        source = None if params.grammar is None else grammar_source(params.grammar, vocab)
+        chain = build_chain(stages, vocab)
         try:
-            grammar = None if source is None else (_init_grammar(source, vocab), source)
+            grammar = None if source is None else (init_grammar(source, vocab), source)
             return cls(vocab, params, stages, chain, grammar, seed)
         except BaseException:
             native().free(chain)
@@ -315,6 +319,10 @@ class Sampler(Handle):
             with self._lock:
                 copy = self._native.clone(chain)
                 check_guard()
+                if self._stages[-1].name == "adaptive_p":
+                    # A draw that was never accepted would be looked up in probabilities that are not cloned; accepting
+                    # a token that does not exist forgets it.
+                    self._native.accept(self._native.get(copy, len(self._stages) - 1), _NO_SUCH_TOKEN)
                 try:
                     grammar = None if self._source is None else (self._clone_grammar(self._source), self._source)
                     twin = Sampler(self._vocab, self.params, self._stages, copy, grammar, self.seed)
@@ -331,7 +339,7 @@ class Sampler(Handle):
             copy: int = self._native.clone(self._grammar)
             check_guard()
             return copy
-        grammar = _init_grammar(source, self._vocab)
+        grammar = init_grammar(source, self._vocab)
         for token in self._accepted:
             self._native.accept(grammar, token)
         check_guard()
@@ -385,77 +393,3 @@ class Sampler(Handle):
         if not 0 <= number < self._n_vocab:
             raise TokenError(number, self._n_vocab, param="token")
         return number
-
-
-def _remembers(stage: Stage) -> int:
-    """How many accepted tokens this sampler looks at."""
-    if stage.name == "penalties":
-        last, *values = stage.args[1:]
-        return 0 if tuple(values) == (1.0, 0.0, 0.0) else int(last)
-    if stage.name == "dry":
-        multiplier, base, _, last = stage.args[1:5]
-        return int(last) if multiplier != 0 and base >= 1 else 0
-    return 0
-
-
-def _piece_length(vocab: Vocab) -> int:
-    if vocab not in _longest_piece:
-        _longest_piece[vocab] = max(len(vocab.token_to_piece(token)) for token in range(vocab.n_tokens))
-    return _longest_piece[vocab]
-
-
-def _build(stages: list[Stage], vocab: Vocab) -> int:
-    """The chain, filled. Pinned, so that the model cannot go away below it."""
-    functions = native()
-    vocab._resource.pin()
-    try:
-        chain: int = functions.chain_init(llama_h.llama_sampler_chain_params(True))
-        try:
-            for stage in stages:
-                sampler = functions.init[stage.name](*stage.args)
-                check_guard()
-                if not sampler:
-                    raise NativeAbortError(f"llama.cpp made no {stage.name} sampler")
-                functions.chain_add(chain, sampler)
-        except BaseException:
-            functions.free(chain)
-            raise
-        return chain
-    finally:
-        vocab._resource.unpin()
-
-
-def _grammar_source(grammar: Any, vocab: Vocab) -> LlamaGrammar:
-    """The checked grammar, with the tokens it names looked up in the vocabulary."""
-    if not isinstance(grammar, (str, LlamaGrammar)):
-        raise GrammarError(f"grammar must be GBNF text or a LlamaGrammar, not {type(grammar).__name__}")
-    source = _checked_text(grammar) if isinstance(grammar, str) else grammar
-    for use in source.parsed.tokens:
-        if use.id is not None and use.id >= vocab.n_tokens:
-            message = f"token id {use.id} is outside the vocabulary (0 to {vocab.n_tokens - 1})"
-        elif use.id is None and len(vocab.tokenize(use.text, add_special=False, parse_special=True)) != 1:
-            message = f"{use.text} is not one token of this vocabulary; write it as a string, or as <[id]>"
-        else:
-            continue
-        raise GrammarError(message, line=use.line, column=use.column)
-    return source
-
-
-@functools.lru_cache(maxsize=16)
-def _checked_text(text: str) -> LlamaGrammar:
-    return LlamaGrammar(text)
-
-
-def _init_grammar(source: LlamaGrammar, vocab: Vocab) -> int:
-    vocab._resource.pin()
-    try:
-        grammar: int | None = native().init["grammar"](vocab.ptr, source.text.encode(), source.root.encode())
-        check_guard()
-    finally:
-        vocab._resource.unpin()
-    if not grammar:
-        raise GrammarError("llama.cpp refused the grammar; its log (logger 'llama_bind') says why")
-    return grammar
-
-
-assert CANDIDATE.itemsize == ctypes.sizeof(llama_h.llama_token_data)

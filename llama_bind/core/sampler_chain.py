@@ -20,7 +20,16 @@ from llama_bind.errors import InputError, TokenError, UnsupportedError
 from llama_bind.lib import llama_h
 from llama_bind.params import SAMPLERS, SamplingParams
 
-__all__ = ["Stage", "VocabFacts", "merge_biases", "plan", "sampler_names", "usable_seed"]
+__all__ = [
+    "Stage",
+    "VocabFacts",
+    "merge_biases",
+    "plan",
+    "remembers",
+    "remembers_text",
+    "sampler_names",
+    "usable_seed",
+]
 
 GREEDY_BELOW = 1e-6
 """Temperatures below are 0: dividing by them would overflow, and gives the likeliest token anyway."""
@@ -34,6 +43,8 @@ MAX_PIECE = 512
 """Longest token piece that llama.cpp's infill sampler can hold."""
 MAX_BREAKER = 40
 """Longest DRY sequence breaker in bytes (llama.cpp would cut it)."""
+MAX_BREAKERS = 64
+"""Most DRY sequence breakers: llama.cpp goes through the vocabulary for each."""
 MIROSTAT_M = 100
 
 _OTHER_NAMES = {"typ_p": "typical_p", "typ": "typical_p", "nucleus": "top_p", "temp": "temperature"}
@@ -146,6 +157,22 @@ def merge_biases(
     return biases
 
 
+def remembers(stage: Stage) -> int:
+    """How many accepted tokens a sampler looks back at."""
+    if stage.name == "penalties":
+        last, *values = stage.args[1:]
+        return 0 if tuple(values) == (1.0, 0.0, 0.0) else int(last)
+    if stage.name == "dry":
+        multiplier, base, _, last = stage.args[1:5]
+        return int(last) if multiplier != 0 and base >= 1 else 0
+    return 0
+
+
+def remembers_text(stage: Stage) -> bool:
+    """Whether a sampler does, and reads the tokens' texts."""
+    return stage.name == "dry" and remembers(stage) > 0
+
+
 def _token_id(key: Any) -> int:
     try:
         if isinstance(key, (bool, float)):
@@ -214,7 +241,7 @@ def _stage(name: str, params: SamplingParams, vocab: VocabFacts, n_ctx: int, see
 
 
 def _history(last_n: int, n_ctx: int) -> int:
-    return min(n_ctx if last_n < 0 else last_n, MAX_HISTORY)
+    return min(max(n_ctx, 0) if last_n < 0 else last_n, MAX_HISTORY)
 
 
 def _dry(params: SamplingParams, vocab: VocabFacts, n_ctx: int) -> Stage:
@@ -222,8 +249,8 @@ def _dry(params: SamplingParams, vocab: VocabFacts, n_ctx: int) -> Stage:
     if isinstance(breakers, (str, bytes)) or not isinstance(breakers, Iterable):
         raise InputError("dry_sequence_breakers must be a sequence of strings", param="dry_sequence_breakers")
     encoded = [_breaker(text) for text in breakers]
-    if len(encoded) > 256:
-        raise InputError("more than 256 dry_sequence_breakers; use fewer", param="dry_sequence_breakers")
+    if len(encoded) > MAX_BREAKERS:
+        raise InputError(f"more than {MAX_BREAKERS} dry_sequence_breakers; use fewer", param="dry_sequence_breakers")
     array = (ctypes.c_char_p * len(encoded))(*encoded)
     last = _history(params.dry_penalty_last_n, n_ctx)
     numbers = (params.dry_multiplier, params.dry_base, params.dry_allowed_length, last)

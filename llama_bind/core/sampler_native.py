@@ -17,7 +17,7 @@ import numpy.typing as npt
 from llama_bind.errors import NativeAbortError
 from llama_bind.lib import _ctypes, guard_h, llama_h
 
-__all__ = ["CANDIDATE", "Candidates", "Native", "free_pair", "native"]
+__all__ = ["CANDIDATE", "Candidates", "Native", "free_one", "free_pair", "native"]
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 """``llama_token_data``."""
@@ -82,6 +82,11 @@ def native() -> Native:
         chain_add=function("chain_add", None, c_void_p, c_void_p),
         init={name: function(f"init_{name}", c_void_p, *argtypes) for name, argtypes in _INIT.items()},
     )
+
+
+def free_one(sampler: int) -> None:
+    """Free a sampler that is in no chain."""
+    native().free(sampler)
 
 
 def free_pair(grammar: int, chain: int) -> None:

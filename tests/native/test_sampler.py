@@ -27,6 +27,7 @@ from llama_bind.errors import (
     TokenError,
     UnsupportedError,
 )
+from llama_bind.lib._guard import check_guard
 from llama_bind.params import SAMPLERS, ContextParams, ModelParams, SamplingParams
 from llama_bind.structured import LlamaGrammar
 from tests.tiny_gguf import write_tiny_llama
@@ -139,6 +140,25 @@ def test_a_prompt_counts_for_penalties(vocab: Vocab) -> None:
         sampler.accept_prompt([10, vocab.n_tokens])
 
 
+def test_dry_is_read_once_and_starts_empty() -> None:
+    with Model.load(LLAMA_CPP / "models" / "ggml-vocab-gpt-2.gguf", ModelParams(vocab_only=True)) as model:
+        before = Handle.live().get("DryTemplate", 0)
+        use_dry(model.vocab)
+        assert Handle.live()["DryTemplate"] == before + 4
+    assert Handle.live().get("DryTemplate", 0) == before
+
+
+def use_dry(vocab: Vocab) -> None:
+    logits = np.zeros(vocab.n_tokens, np.float32)
+    logits[[10, 11, 12]] = 5.0, 4.9, 4.8
+    options: dict[str, Any] = {"temperature": 0, "dry_multiplier": 3.0, "dry_allowed_length": 1}
+    for breakers in (["\n"], ["q"], ["\n"], ["w"], ["e"], ["r"], ["t"], ["\n"]):
+        sampler = create(vocab, dry_sequence_breakers=breakers, **options)
+        assert sampler.sample_array(logits) == 10
+        sampler.accept_prompt([10, 10])
+        assert sampler.sample_array(logits) != 10
+
+
 def test_dynamic_temperature_at_0(vocab: Vocab, logits: Logits) -> None:
     sampler = create(vocab, temperature=0, dynatemp_range=1.5, top_k=0, top_p=1, min_p=0)
     assert len({sampler.sample_array(logits) for _ in range(30)}) > 3
@@ -176,6 +196,18 @@ def test_reset_and_clone(vocab: Vocab, logits: Logits) -> None:
         assert [twin.sample_array(logits) for _ in range(8)] == ahead
         sampler.reset()
         assert [sampler.sample_array(logits) for _ in range(16)] == first + ahead
+
+
+def test_a_clone_after_a_draw_that_was_not_accepted(vocab: Vocab, logits: Logits) -> None:
+    """adaptive_p remembers the draw, its clone does not have the probabilities to go with it."""
+    sampler = create(vocab, samplers=["adaptive_p"], adaptive_target=0.5, grammar='root ::= "\\x00"')
+    with pytest.raises(GrammarError):
+        sampler.sample_array(logits)
+    twin = sampler.clone()
+    native = sampler._native
+    for token in range(vocab.n_tokens):  # one of them is the draw
+        native.accept(native.get(twin.ptr, 0), token)
+    check_guard()
 
 
 def test_clone_of_a_big_grammar(vocab: Vocab, logits: Logits) -> None:
@@ -250,7 +282,7 @@ BAD: list[dict[str, Any]] = [
     {"dry_multiplier": -1}, {"dry_base": -1}, {"dry_allowed_length": -1}, {"dry_penalty_last_n": -2},
     {"dry_sequence_breakers": "abc", "dry_multiplier": 1}, {"dry_sequence_breakers": [""]},
     {"dry_sequence_breakers": ["\0"]}, {"dry_sequence_breakers": ["\ud800"]}, {"dry_sequence_breakers": [5]},
-    {"dry_sequence_breakers": ["x" * 41]}, {"dry_sequence_breakers": ["x"] * 257},
+    {"dry_sequence_breakers": ["x" * 41]}, {"dry_sequence_breakers": ["x"] * 65},
     {"mirostat_mode": 3}, {"mirostat_tau": -1}, {"mirostat_eta": math.nan},
     {"adaptive_target": 2}, {"adaptive_decay": 1}, {"dynatemp_range": -1}, {"dynatemp_exponent": math.nan},
     {"samplers": "top_k"}, {"samplers": ["topkk"]}, {"samplers": [5]}, {"samplers": ["top_k"] * 100},
