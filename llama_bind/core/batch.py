@@ -131,10 +131,10 @@ class Batch:
         if index >= self.capacity:
             raise InputError(f"the batch is full ({self.capacity} tokens); decode it first", param="token")
         try:
-            self.tokens[index] = token
+            self.tokens[index] = operator.index(token)
             self.pos[index] = pos
             self.seq_ids[index, 0] = seq_id
-        except (IndexError, OverflowError) as error:
+        except (IndexError, OverflowError, TypeError) as error:
             raise self._refused(error) from error
         self.n_seq_id[index] = 1
         self.logits[index] = output
@@ -155,8 +155,9 @@ class Batch:
         Raises:
             InputError: they do not fit, or a number does not fit in 32 bits.
         """
+        values = self._token_array(tokens)
         start: int = self.struct.n_tokens
-        end = start + len(tokens)
+        end = start + len(values)
         ids = (seq_id,) if isinstance(seq_id, (int, np.integer)) else tuple(seq_id)
         if end > self.capacity:
             raise InputError(
@@ -164,12 +165,12 @@ class Batch:
             )
         if not 1 <= len(ids) <= self.n_seq_max:
             raise InputError(f"a token of this batch is in 1 to {self.n_seq_max} sequences", param="seq_id")
-        if pos0 + len(tokens) > MAX_POS:
+        if pos0 + len(values) > MAX_POS:
             raise InputError(f"positions end at {MAX_POS}", param="pos0")
         if start == end:
             return range(start, end)
         try:
-            self.tokens[start:end] = tokens
+            self.tokens[start:end] = values
             self.pos[start:end] = np.arange(pos0, pos0 + (end - start))
             self.seq_ids[start:end, : len(ids)] = ids
         except (ValueError, OverflowError) as error:
@@ -212,6 +213,20 @@ class Batch:
         self.logits[count - 1] = output_last
         self.struct.n_tokens = count
         return range(count)
+
+    def _token_array(self, tokens: Sequence[int] | Int32Array) -> npt.NDArray[Any]:
+        """Checked here because numpy would cut off what does not fit without a word."""
+        if self.n_embd:
+            raise self._refused(TypeError())
+        try:
+            values = np.asarray(tokens)
+        except (ValueError, OverflowError) as error:
+            raise self._refused(error) from error
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+            raise InputError("tokens must be a list of token ids", param="tokens")
+        if values.dtype != np.int32 and values.size and (values.max() > MAX_POS or values.min() < -MAX_POS - 1):
+            raise InputError("token ids are 32-bit integers", param="tokens")
+        return values
 
     def _refused(self, error: Exception) -> InputError:
         if self.n_embd:

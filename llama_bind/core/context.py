@@ -10,7 +10,6 @@ Not for: choosing what to compute (``engine``) or how to pick tokens (``sampler`
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from llama_bind.core import log
 from llama_bind.core.batch import Batch
-from llama_bind.core.context_native import Owned, Use, pinned, set_callbacks
+from llama_bind.core.context_native import Owned, Perf, Use, perf_of, pinned, set_callbacks
 from llama_bind.core.context_params import DEFAULT_N_CTX, describe, native_context_params
 from llama_bind.core.handle import Handle, Resource
 from llama_bind.core.memory import Memory
@@ -49,18 +48,6 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float32]
 
 __all__ = ["Context", "Perf"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Perf:
-    """llama.cpp's own timings (zero while `ContextParams.no_perf`): seconds, counts of tokens, reused graphs."""
-
-    load: float
-    prompt: float
-    generation: float
-    n_prompt: int
-    n_generated: int
-    n_reused: int
 
 
 class Context(Handle):
@@ -228,7 +215,7 @@ class Context(Handle):
     def _wrong_count(self, count: int) -> str:
         if count <= 0:
             return "the batch is empty"
-        if self._limit < self.n_batch:
+        if not (self._causal and self._has_memory):
             return f"attention to all tokens takes at most n_ubatch={self._limit} tokens at once, not {count}"
         return f"the batch has {count} tokens, n_batch is {self.n_batch}; decode it in parts"
 
@@ -473,17 +460,12 @@ class Context(Handle):
     def perf(self, reset: bool = False) -> Perf:
         """llama.cpp's timings since the start or the last reset."""
         with self._use_guard as pointer:
+            guard_h.lb_llama_synchronize(pointer)  # what is still running is counted when it ends
+            check_guard()
             data = llama_h.llama_perf_context(pointer)
             if reset:
                 llama_h.llama_perf_context_reset(pointer)
-        return Perf(
-            load=data.t_load_ms / 1e3,
-            prompt=data.t_p_eval_ms / 1e3,
-            generation=data.t_eval_ms / 1e3,
-            n_prompt=data.n_p_eval,
-            n_generated=data.n_eval,
-            n_reused=data.n_reused,
-        )
+        return perf_of(data)
 
     def describe(self) -> dict[str, Any]:
         """The options in force, by the names of ``llama_context_params``."""

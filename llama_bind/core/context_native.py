@@ -1,4 +1,4 @@
-"""What stands behind a context: the right to call it, what it refers to, and its callbacks.
+"""What stands behind a context: the right to call it, what it refers to, its callbacks and timings.
 
 Nothing here refers to the `Context`, so nothing here keeps it alive. Not for: computing (``context``).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,31 @@ from llama_bind.lib import ggml_backend_h, ggml_h, guard_h, llama_h
 from llama_bind.lib._ctypes import resolve
 from llama_bind.params import ContextParams
 
-__all__ = ["Owned", "Use", "pinned", "set_callbacks"]
+__all__ = ["Owned", "Perf", "Use", "perf_of", "pinned", "set_callbacks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Perf:
+    """llama.cpp's own timings (zero while `ContextParams.no_perf`): seconds, counts of tokens, reused graphs."""
+
+    load: float
+    prompt: float
+    generation: float
+    n_prompt: int
+    n_generated: int
+    n_reused: int
+
+
+def perf_of(data: Any) -> Perf:
+    """From a ``llama_perf_context_data``."""
+    return Perf(
+        load=data.t_load_ms / 1e3,
+        prompt=data.t_p_eval_ms / 1e3,
+        generation=data.t_eval_ms / 1e3,
+        n_prompt=data.n_p_eval,
+        n_generated=data.n_eval,
+        n_reused=data.n_reused,
+    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 A `Handle` is what Python code holds; its `Resource` is what owns the C pointer. The finalizer knows only the resource,
 so it can never keep the handle alive. A resource counts its pins: running calls, and what stands on it (unfreed
-children, numpy views that were given out). `close` forbids new pins; the memory goes back when the last pin is gone, in whichever thread that is.
+children, numpy views that were given out). `close` forbids new pins; the memory goes back when the last pin is gone, in
+whichever thread that is.
 
 After ``os.fork`` a child owns nothing that its parent made: using it raises `ForkedError`, dropping it frees nothing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import threading
@@ -18,7 +19,7 @@ from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.handle import EXIT_TIMEOUT, Handle
 from llama_bind.core.model import Model
-from llama_bind.errors import ClosedError, ForkedError, LlamaBindError
+from llama_bind.errors import ClosedError, DecodeAbortedError, ForkedError, LlamaBindError
 from llama_bind.params import ContextParams, ModelParams
 from tests.core_helpers import filled, make_context, model_file, run_child, shared_model
 
@@ -224,31 +225,41 @@ def test_two_threads_on_one_context() -> None:
     assert errors == []
 
 
+def until_closed(started: threading.Event, outcome: list[LlamaBindError], step: Callable[[], Any]) -> None:
+    started.set()
+    try:
+        while True:
+            step()
+    except LlamaBindError as error:
+        outcome.append(error)
+
+
+def closed_meanwhile(handle: Handle, step: Callable[[], Any]) -> LlamaBindError:
+    """What a thread that steps for ever gets when the handle is closed under it."""
+    started, outcome = threading.Event(), list[LlamaBindError]()
+    thread = threading.Thread(target=until_closed, args=(started, outcome, step))
+    thread.start()
+    started.wait()
+    time.sleep(0.01)
+    handle.close()
+    thread.join(60)
+    assert not thread.is_alive()
+    return outcome[0]
+
+
 def test_closing_while_another_thread_decodes() -> None:
     model = Model.load(model_file(n_layer=4, n_embd=128, n_ff=512))
+    batch = Batch(2048)
+    batch.extend([5] * 2000, 0)
     for _ in range(5):
         context = make_context(model, n_ctx=2048)
-        batch = Batch(2048)
-        batch.extend([5] * 2000, 0)
-        outcome: list[BaseException | None] = []
-        started = threading.Event()
 
-        def work(context: Context = context, batch: Batch = batch) -> None:
-            started.set()
-            try:
-                while True:
-                    context.memory.clear(data=False)
-                    context.decode(batch)
-            except LlamaBindError as error:
-                outcome.append(error)
+        def step(context: Context = context) -> None:
+            context.memory.clear(data=False)
+            context.decode(batch)
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        started.wait()
-        context.close()
-        thread.join(60)
-        assert not thread.is_alive()
-        assert len(outcome) == 1
+        error = closed_meanwhile(context, step)
+        assert isinstance(error, (ClosedError, DecodeAbortedError))
     model.close()
 
 
@@ -256,24 +267,7 @@ def test_closing_while_another_thread_tokenizes() -> None:
     text = "hello world " * 20000
     for _ in range(5):
         model = Model.load(model_file())
-        errors: list[BaseException] = []
-        started = threading.Event()
-
-        def work(model: Model = model) -> None:
-            started.set()
-            try:
-                while True:
-                    model.vocab.tokenize(text)
-            except ClosedError as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        started.wait()
-        model.close()
-        thread.join(60)
-        assert not thread.is_alive()
-        assert len(errors) == 1
+        assert isinstance(closed_meanwhile(model, functools.partial(model.vocab.tokenize, text)), ClosedError)
 
 
 def test_clean_exit_with_everything_open() -> None:
