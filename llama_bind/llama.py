@@ -97,10 +97,12 @@ class Llama:
         from llama_bind.engine.runner import Runner
 
         adapters = self._load_adapters()
-        params = self.context_params
+        model, params = self._model, self.context_params
+        if params.embedding and params.pooling_type in ("unspecified", -1) and model.meta_int("pooling_type") is None:
+            params = dataclasses.replace(params, pooling_type="mean")  # one vector for a text is what callers expect
 
-        def make_context() -> Context:
-            context = Context.create(self._model, params)
+        def make_context() -> Context:  # kept by the engine's thread, so it must not refer to self
+            context = Context.create(model, params)
             if adapters:
                 context.set_adapters(adapters)
             return context

@@ -27,6 +27,7 @@ class RequestHandle:
         self.request = request
         self._events: Events = SimpleQueue() if events is None else events
         self._cancel = cancel
+        self.owner: object = None
         self._done = threading.Event()
         self.embedding: Any = None
         self.prompt_logprobs: list[TokenLogprob | None] = []

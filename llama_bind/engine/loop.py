@@ -59,7 +59,9 @@ class Engine:
             ContextOverflowError: the prompt alone does not fit.
             InputError: an empty prompt.
         """
-        return self._core.submit(request, events)
+        handle = self._core.submit(request, events)
+        handle.owner = self  # a stream works on after its model was dropped
+        return handle
 
     def call(self, function: Callable[[Runner], T]) -> T:
         """Run a function on the engine thread between two steps and give its result (or raise what it raised)."""
@@ -329,6 +331,7 @@ class _Core:
         with self.lock:
             self.sequences[handle] = sequence
         self.handles[sequence] = handle
+        handle.prompt_logprobs = sequence.prompt_logprobs  # complete before the first event
         self.scheduler.add(sequence)
 
     def _deliver(self, sequence: Sequence, event: PieceEvent) -> None:
@@ -358,7 +361,6 @@ class _Core:
                 self._deliver(sequence, last)
         handle = self._remove(sequence, remember=sequence.request.kind == "generate")
         self.stats.finished += 1
-        handle.prompt_logprobs = sequence.prompt_logprobs
         handle.embedding = sequence.result
         if sequence.request.buffered:
             handle.deliver(_merged(sequence.pieces))

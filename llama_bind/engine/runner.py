@@ -36,7 +36,7 @@ class Runner:
         self.context = make_context()
         self.batch = Batch(self.context.n_batch, 1)
         self.vocab = self.context.model.vocab
-        self._embeds = False
+        self._embeds = self.context.params.embedding
 
     def abort(self) -> None:
         """Stop the decode that is running now, from any thread."""
@@ -50,7 +50,7 @@ class Runner:
         """Replace a context whose native state cannot be trusted any more."""
         self.context.close()
         self.context = self._make_context()
-        self._embeds = False
+        self._embeds = self.context.params.embedding
 
     def prepare(self, admission: Admission) -> int:
         """Cut the slot's memory down to what the sequence shares; gives how many tokens it holds.
