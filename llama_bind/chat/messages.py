@@ -6,13 +6,14 @@ Not for: rendering (``templates.py``), or media (parts that are not text are ref
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_bind.chat.traced import trusted
 from llama_bind.errors import MessageError, TextEncodingError, UnsupportedError
 
-__all__ = ["MAX_CHARS", "MAX_MESSAGES", "ROLES", "check_messages", "template_messages"]
+__all__ = ["MAX_CHARS", "MAX_MESSAGES", "ROLES", "check_messages", "roles_of", "template_messages", "without_system"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 """Roles of a message."""
@@ -58,7 +59,7 @@ def _message(message: Any, index: int, roles: Sequence[str]) -> dict[str, Any]:
         raise MessageError(f"messages[{index}] must be a dict, not {_kind(message)}", index=index)
     role = message.get("role")
     if role not in roles:
-        known = ", ".join(roles)
+        known = ", ".join(ROLES)
         raise MessageError(f"messages[{index}] has the role {role!r}; the roles are {known}", index=index)
     copy = {str(key): value for key, value in message.items()}
     copy["content"] = _content(message.get("content"), index)
@@ -163,6 +164,29 @@ def template_messages(
             copy["tool_calls"] = [_with_values(call) for call in copy["tool_calls"]]
         result.append(copy)
     return result
+
+
+def roles_of(source: str) -> tuple[str, ...]:
+    """The roles that a template may be given: `ROLES`, and every word that it has in quotes."""
+    return (*ROLES, *re.findall(r"""['"]([A-Za-z]\w{0,63})['"]""", source))
+
+
+def without_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For a template that knows no system message: the first one goes before the text of the user's message after it.
+
+    So does llama.cpp (``common/chat.cpp``). Takes and returns what `template_messages` returns.
+    """
+    if messages[0]["role"] != "system":
+        return list(messages)
+    first = {**messages[0], "role": trusted("user")}
+    if len(messages) == 1 or messages[1]["role"] != "user":
+        return [first, *messages[1:]]
+    head, rest = first["content"], messages[1]["content"]
+    if isinstance(head, list):
+        content: Any = [*head, {"type": "text", "text": "\n"}, *rest]
+    else:
+        content = f"{head}\n{rest}"
+    return [{**messages[1], "content": content}, *messages[2:]]
 
 
 def _with_values(call: Mapping[str, Any]) -> dict[str, Any]:

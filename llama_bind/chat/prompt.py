@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llama_bind.chat.formats import DEFAULT_FORMAT, get_format
-from llama_bind.chat.messages import check_messages, template_messages
+from llama_bind.chat.messages import check_messages, roles_of, template_messages, without_system
 from llama_bind.chat.segments import ControlTexts, Segment, protect, text_of
 from llama_bind.errors import InputError, MessageError
 
@@ -120,6 +120,8 @@ def build_prompt(
 ) -> ChatPrompt:
     """Check messages, render them, and keep apart what must not become a control token.
 
+    A template that knows no system message gets it as part of the first user's message.
+
     Args:
         source: From `choose_source`.
         messages: In OpenAI's shape.
@@ -139,11 +141,14 @@ def build_prompt(
     if taken:
         raise InputError(f"chat_template_kwargs may not set {', '.join(taken)}", param="chat_template_kwargs")
     template = source.template
-    checked = check_messages(messages)
+    checked = check_messages(messages, roles=roles_of(template.source))
     if options.continue_final_message and checked[-1]["role"] != "assistant":
         raise MessageError("only an assistant's message can be continued", index=len(checked) - 1)
+    shaped = template_messages(checked, developer="developer" in template.source, parts=template.takes_parts)
+    if shaped[0]["role"] == "system" and not template.takes_system:
+        shaped = without_system(shaped)
     segments = template.render_segments(
-        template_messages(checked, developer="developer" in template.source, parts=template.takes_parts),
+        shaped,
         tools=options.tools,
         documents=options.documents,
         add_generation_prompt=options.add_generation_prompt,

@@ -44,6 +44,7 @@ MAX_SOURCE = 1_000_000
 MAX_TOKENS = 50_000
 """Lexical tokens of a template; the largest that models ship have about 4000."""
 
+_PROBE = "content-probe"
 _REMOVED = ("pprint", "striptags", "urlize", "xmlattr")
 _COUNTED = ("batch", "float", "int", "round", "slice", "truncate", "wordwrap")
 _METHODS_OF: tuple[tuple[type, frozenset[str]], ...] = (
@@ -330,15 +331,26 @@ class ChatTemplate:
     @functools.cached_property
     def takes_parts(self) -> bool:
         """Whether the template shows contents only when they are lists of parts (found by trying)."""
-        probe = "content-probe"
+        return not self._shows(("user", _PROBE)) and self._shows(("user", [{"type": "text", "text": _PROBE}]))
 
-        def shows(content: Any) -> bool:
-            try:
-                return probe in self.render([{"role": trusted("user"), "content": content}])
-            except TemplateError:
-                return False
+    @functools.cached_property
+    def takes_system(self) -> bool:
+        """Whether the template shows a system message (found by trying)."""
+        question, probe = "hello", _PROBE
+        if self.takes_parts:
+            return self._shows(
+                ("system", [{"type": "text", "text": probe}]), ("user", [{"type": "text", "text": question}])
+            )
+        # A template that cannot show even a user's message alone says nothing about system messages.
+        return self._shows(("system", probe), ("user", question)) or not self._shows(("user", probe))
 
-        return not shows(probe) and shows([{"type": "text", "text": probe}])
+    def _shows(self, *conversation: tuple[str, Any]) -> bool:
+        try:
+            return _PROBE in self.render(
+                [{"role": trusted(role), "content": content} for role, content in conversation]
+            )
+        except TemplateError:
+            return False
 
     def render(
         self,
