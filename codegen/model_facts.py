@@ -38,8 +38,9 @@ def generate() -> str:
     arch = (SOURCES / "llama-arch.cpp").read_text(encoding="utf-8")
     vocab = (SOURCES / "llama-vocab.cpp").read_text(encoding="utf-8")
     hparams = (SOURCES / "llama-hparams.h").read_text(encoding="utf-8")
-    names = _table(arch, "LLM_ARCH_NAMES", r'\{\s*LLM_ARCH_\w+,\s*"([^"]+)"\s*\}', at_least=100)
-    architectures = sorted(n for n in names if n != "(unknown)")
+    names = dict(_pairs(arch, "LLM_ARCH_NAMES", r'\{\s*(LLM_ARCH_\w+),\s*"([^"]+)"\s*\}', at_least=100))
+    architectures = sorted(n for n in names.values() if n != "(unknown)")
+    sections = sorted(names[enum] for enum in _sectioned((SOURCES / "llama-model.cpp").read_text(encoding="utf-8")))
     models = sorted(set(_found(vocab, r'tokenizer_model == "([^"]+)"', at_least=8)))
     pre = sorted(set(_found(vocab, r'tokenizer_pre == "([^"]+)"', at_least=60)))
     lines = [
@@ -54,6 +55,9 @@ def generate() -> str:
         f"MAX_EXPERTS = {_number(hparams, 'LLAMA_MAX_EXPERTS')}",
         "",
         *_set("ARCHITECTURES", architectures),
+        "",
+        "# their rotary embedding is always in sections (rope.dimension_sections)",
+        *_set("SECTIONED_ROPE", sections),
         "",
         *_set("TOKENIZER_MODELS", models),
         "",
@@ -77,6 +81,13 @@ def _tensor_ops(arch: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(found)) for name, found in sorted(out.items())}
 
 
+def _sectioned(model: str) -> list[str]:
+    """The cases of ``llama_model_rope_type`` that always return one of the multimodal kinds."""
+    body = model[model.find("llama_rope_type llama_model_rope_type(") :]
+    groups = re.findall(r"((?:case LLM_ARCH_\w+:\s*)+)return LLAMA_ROPE_TYPE_I?MROPE;", body)
+    return _enough(re.findall(r"LLM_ARCH_\w+", " ".join(groups)), "llama_model_rope_type", 4)
+
+
 def _body(text: str, table: str) -> str:
     start = text.find(f"{table} = {{")
     end = text.find("\n};", start)
@@ -90,10 +101,6 @@ def _body(text: str, table: str) -> str:
 def _pairs(text: str, table: str, pattern: str, *, at_least: int) -> list[tuple[str, str]]:
     found = [(m[1], m[2]) for m in re.finditer(pattern, _body(text, table))]
     return _enough(found, table, at_least)
-
-
-def _table(text: str, table: str, pattern: str, *, at_least: int) -> list[str]:
-    return _enough(re.findall(pattern, _body(text, table)), table, at_least)
 
 
 def _found(text: str, pattern: str, *, at_least: int) -> list[str]:

@@ -41,8 +41,8 @@ _INTERESTING = (
 )
 _FLOATS = (0.0, -1.0, 1e-30, 1e30, float("nan"), float("inf"), float("-inf"))
 _TEXTS = (
-    b"", b"\0", b"\xff\xfe", b"gpt2", b"llama", b"bert", b"t5", b"rwkv", b"none", b"yarn", b"longrope", b" ", b"a" * 300,
-    b"<|im_end|>", b"\xe2\x96\x81", b"\xc4", b"<0x0A>", b"<0xZZ>", b"mamba", b"qwen2", b"default",
+    b"", b"\0", b"\xff\xfe", b"gpt2", b"llama", b"bert", b"t5", b"rwkv", b"none", b"yarn", b"longrope", b" ",
+    b"a" * 300, b"<|im_end|>", b"\xe2\x96\x81", b"\xc4", b"<0x0A>", b"<0xZZ>", b"mamba", b"qwen2", b"default",
 )  # fmt: skip
 
 
@@ -171,13 +171,13 @@ def _scalar(raw: RawGguf, rng: random.Random) -> str:
         entry[2] = rng.choice((*_FLOATS, old * 2, -old))
     else:
         entry[2] = rng.choice((*_INTERESTING, old + 1, old - 1, old * 2, old // 2, -old))
-    return f"{entry[0].decode()}: {old} -> {entry[2]}"
+    return f"{entry[0].decode(errors='replace')}: {old} -> {entry[2]}"
 
 
 def _text(raw: RawGguf, rng: random.Random) -> str:
     entry = rng.choice([e for e in raw.kv if e[1] == _STRING])
     old, entry[2] = entry[2], _other_text(entry[2], rng)
-    return f"{entry[0].decode()}: {old[:40]!r} -> {entry[2][:40]!r}"
+    return f"{entry[0].decode(errors='replace')}: {old[:40]!r} -> {entry[2][:40]!r}"
 
 
 def _other_text(old: bytes, rng: random.Random) -> bytes:
@@ -199,13 +199,13 @@ def _kind(raw: RawGguf, rng: random.Random) -> str:
     elif isinstance(entry[2], bytes | list):
         entry[2] = 1
     if entry[1] in _SCALARS and entry[1] not in (6, 12):
-        entry[2] = int(entry[2]) if entry[2] == entry[2] else 0
-    return f"{entry[0].decode()}: type {old} -> {entry[1]}"
+        entry[2] = int(entry[2]) if abs(entry[2]) < 2**64 else 0
+    return f"{entry[0].decode(errors='replace')}: type {old} -> {entry[1]}"
 
 
 def _key(raw: RawGguf, rng: random.Random) -> str:
     i = rng.randrange(len(raw.kv))
-    old = raw.kv[i][0].decode()
+    old = raw.kv[i][0].decode(errors="replace")
     pick = rng.randrange(4)
     if pick == 0:
         del raw.kv[i]
@@ -216,7 +216,7 @@ def _key(raw: RawGguf, rng: random.Random) -> str:
     if pick == 2:
         j = rng.randrange(len(raw.kv))
         raw.kv[i][2], raw.kv[j][2], raw.kv[i][1], raw.kv[j][1] = raw.kv[j][2], raw.kv[i][2], raw.kv[j][1], raw.kv[i][1]
-        return f"values of {old} and {raw.kv[j][0].decode()} swapped"
+        return f"values of {old} and {raw.kv[j][0].decode(errors='replace')} swapped"
     raw.kv[i][0] = _other_text(raw.kv[i][0], rng)
     return f"{old} renamed {raw.kv[i][0][:40]!r}"
 
@@ -227,7 +227,7 @@ def _array(raw: RawGguf, rng: random.Random) -> str:
     if not arrays:
         return ""
     entry = rng.choice(arrays)
-    key, (item, items) = entry[0].decode(), entry[2]
+    key, (item, items) = entry[0].decode(errors="replace"), entry[2]
     if not items:
         return ""
     items = list(items)

@@ -4,7 +4,7 @@ Container (`gguf_reader`), shards, vocabulary (`gguf_vocab`), hyperparameters an
 llama.cpp itself refuses cleanly may be left to it; what it would assert, crash or hang on must be found here.
 Weights are not looked at: that is ``check_tensors`` of the model's options.
 
-Not for: files that are no models but adapters beyond their container, or telling whether a model is any good.
+Not for: adapters (`adapter`), or telling whether a model is any good.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llama_bind.core.gguf_view import ModelView, Override
 from llama_bind.core.gguf_vocab import check_vocab
 from llama_bind.errors import ModelFormatError, ModelNotFoundError
 
-__all__ = ["GGUFSummary", "check_adapter_file", "check_model_file", "shard_paths"]
+__all__ = ["GGUFSummary", "check_model_file", "shard_paths"]
 
 MAX_SHARDS = 65535  # split.count is a 16-bit number
 _SHARD_NAME = re.compile(r"^(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.DOTALL)
@@ -62,10 +62,10 @@ def check_model_file(
     kind = view.text("general.type")
     if kind in ("adapter", "imatrix", "control_vector"):
         view.fail(f"the file is of the type {kind!r}, not a model; an adapter goes into lora_path")
-    if not vocab_only:
-        check_hyperparameters(view)
-    n_vocab = check_vocab(view)
     tensors = _all_tensors(files)
+    if not vocab_only:
+        check_hyperparameters(view, tensors)
+    n_vocab = check_vocab(view)
     if not vocab_only:
         if not tensors:
             view.fail("the file holds a vocabulary but no tensors; it can only be loaded with vocab_only=True")
@@ -85,30 +85,6 @@ def check_model_file(
         size=sum(f.n_bytes for f in files),
         file=first,
     )
-
-
-def check_adapter_file(path: str | os.PathLike[str]) -> GGUFFile:
-    """Check a LoRA adapter: the container, its type keys, and that tensors come in pairs llama.cpp can add."""
-    file = read_gguf(path)
-    view = ModelView(file)
-    if view.text("general.type") != "adapter" or view.text("adapter.type") != "lora":
-        view.fail("the file is not a LoRA adapter (general.type is not 'adapter' or adapter.type not 'lora')")
-    view.text("general.architecture", required=True)
-    view.number("adapter.lora.alpha")
-    parts: dict[str, dict[str, TensorInfo]] = {}
-    for name, info in file.tensors.items():
-        if not name.endswith("_norm.weight"):
-            parts.setdefault(name[:-7], {})[name[-7:]] = info
-    for base, pair in parts.items():
-        if set(pair) != {".lora_a", ".lora_b"}:
-            view.fail(f"the tensors of {base!r} are {sorted(pair)}, not a pair of .lora_a and .lora_b")
-        for info in pair.values():
-            if len(info.shape) != 2 or info.type_name not in _LORA_TYPES:
-                view.fail(f"tensor {info.name!r} is {list(info.shape)} of {info.type_name}, not a matrix of numbers")
-    return file
-
-
-_LORA_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"})
 
 
 def shard_paths(path: str | os.PathLike[str], count: int) -> list[str]:

@@ -166,6 +166,20 @@ ARCHITECTURES = frozenset(
     }
 )
 
+# their rotary embedding is always in sections (rope.dimension_sections)
+SECTIONED_ROPE = frozenset(
+    {
+        "paddleocr",
+        "qwen2vl",
+        "qwen35",
+        "qwen35moe",
+        "qwen3tts",
+        "qwen3vl",
+        "qwen3vlmoe",
+        "qwen4exp",
+    }
+)
+
 TOKENIZER_MODELS = frozenset(
     {
         "bert",

@@ -29,6 +29,7 @@ __all__ = ["TENSOR_TYPES", "GGUFArray", "GGUFFile", "TensorInfo", "TensorType", 
 MAX_STRING = 2**30  # GGUF_MAX_STRING_LENGTH
 MAX_ARRAY = 2**30  # GGUF_MAX_ARRAY_ELEMENTS
 MAX_NAME = 64  # GGML_MAX_NAME, with its closing zero
+MAX_KEY = 65535  # the format allows no more
 MAX_DIMS = 4  # GGML_MAX_DIMS
 DEFAULT_ALIGNMENT = 32
 
@@ -293,25 +294,25 @@ class _Parser:
         self.at += 8
         return int(_U64.unpack_from(self.view, self.at - 8)[0])
 
-    def text(self, what: str) -> str:
+    def text(self, what: str, errors: str = "surrogateescape") -> str:
         start, n = self.at, self.u64(what)
         if n > MAX_STRING:
             self.fail(f"{what} claims a length of {n} bytes", at=start)
         if n > self.end - self.at:
             self.fail(f"the file ends in {what}", at=start)
         self.at += n
-        return self.view[self.at - n : self.at].decode("utf-8", "surrogateescape")
+        return self.view[self.at - n : self.at].decode("utf-8", errors)
 
     def _pair(self, out: GGUFFile, arrays: list[tuple[str, int, int, int]], i: int, n_kv: int) -> None:
         start = self.at
         key = self.text(f"metadata key {i} of {n_kv}")
-        if not key:
-            self.fail(f"metadata key {i} is empty", at=start)
+        if not key or len(key) > MAX_KEY:
+            self.fail(f"metadata key {i} is {len(key)} characters long, not 1 to {MAX_KEY}", at=start)
         if key in out.metadata:
-            self.fail(f"metadata key {key!r} occurs twice", at=start)
+            self.fail(f"metadata key {key[:99]!r} occurs twice", at=start)
         kind = self.u32(f"the type of {key!r}")
         if kind == ValueType.STRING:
-            out.metadata[key] = (kind, self.text(f"the value of {key!r}"))
+            out.metadata[key] = (kind, self.text(f"the value of {key!r}", "replace"))
         elif kind == ValueType.ARRAY:
             arrays.append((key, *self._array(key)))
             out.metadata[key] = (kind, None)  # filled once the header is complete
@@ -323,7 +324,7 @@ class _Parser:
             out.metadata[key] = (kind, bool(value) if kind == ValueType.BOOL else value)
             self.at += reader.size
         else:
-            self.fail(f"metadata key {key!r} has the unknown type {kind}", at=self.at - 4)
+            self.fail(f"metadata key {key[:99]!r} has the unknown type {kind}", at=self.at - 4)
 
     def _array(self, key: str) -> tuple[int, int, int]:
         item_type, n = self.u32(f"the array {key!r}"), self.u64(f"the array {key!r}")

@@ -9,8 +9,9 @@ Not for: the container (`gguf_reader`) or the vocabulary (`gguf_vocab`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from llama_bind.core.gguf_facts import ARCHITECTURES, MAX_EXPERTS, MAX_LAYERS, TENSOR_OPS
+from llama_bind.core.gguf_facts import ARCHITECTURES, MAX_EXPERTS, MAX_LAYERS, SECTIONED_ROPE, TENSOR_OPS
 from llama_bind.core.gguf_reader import TENSOR_TYPES, GGUFArray, TensorInfo, ValueType
 from llama_bind.core.gguf_view import ModelView
 
@@ -33,7 +34,7 @@ _SUFFIXES = (".weight", ".bias", ".scale", ".input_scale")
 _LAYER = re.compile(r"(?<=blk\.)\d+|(?<=convnext\.)\d+|(?<=posnet\.)\d+")
 
 
-def check_hyperparameters(view: ModelView) -> None:
+def check_hyperparameters(view: ModelView, tensors: Mapping[str, TensorInfo]) -> None:
     """Check the keys below ``<architecture>.``. Raises `ModelFormatError`."""
     a = view.arch
     if not a:
@@ -44,13 +45,14 @@ def check_hyperparameters(view: ModelView) -> None:
     _numbers(view)
     view.integer(f"{a}.context_length", low=1, high=2**31 - 1, required=True)
     n_embd = view.integer(f"{a}.embedding_length", low=1, high=MAX_SIZE, required=True) or 0
-    n_layer = view.integer(f"{a}.block_count", low=1, high=MAX_LAYERS, required=True) or 0
+    n_layer = _layers(view)
     view.integer(f"{a}.nextn_predict_layers", low=0, high=n_layer)
     view.integers(f"{a}.feed_forward_length", n_layer, low=0, high=MAX_SIZE)
     _heads(view, n_embd, n_layer)
     _rope(view)
+    _rope_sections(view, n_embd)
     _experts(view, n_layer)
-    _recurrent(view)
+    _recurrent(view, tensors)
     pooling = view.integer(f"{a}.pooling_type")
     if pooling is not None and pooling not in (0, 1, 2, 3, 4, 2**32 - 1, -1):
         view.fail(f"{a}.pooling_type is {pooling}, not 0 (none) to 4 (rank)")
@@ -104,20 +106,34 @@ def _rope(view: ModelView) -> None:
     for name in ("scaling.factor", "scale_linear", "scaling.attn_factor"):
         view.number(f"{a}.rope.{name}")
     view.integer(f"{a}.rope.scaling.original_context_length", low=0, high=2**31 - 1)
-    sections = view.file.get(f"{a}.rope.dimension_sections")
-    if isinstance(sections, GGUFArray) and sections.item_type == ValueType.INT32:
-        items = sections.numpy().tolist()
-        if min(items, default=0) < 0 or max(items, default=0) > MAX_SIZE:
-            view.fail(f"{a}.rope.dimension_sections is {items}")
+
+
+def _rope_sections(view: ModelView, n_embd: int) -> None:
+    """Sections count pairs of a head's dimensions; ggml divides by their sum and asserts that they fit."""
+    a = view.arch
+    value = view.file.get(f"{a}.rope.dimension_sections")
+    items = [0]
+    if isinstance(value, GGUFArray) and value.item_type in (ValueType.INT32, ValueType.UINT32):
+        items = value.numpy().tolist()[:4]
+    n_head = max(view.integers(f"{a}.attention.head_count", _layers(view), low=0, high=MAX_SIZE) or [0])
+    head = view.integer(f"{a}.attention.key_length") or (n_embd // n_head if n_head else MAX_SIZE)
+    if min(items, default=0) < 0 or sum(items) > head:
+        view.fail(f"{a}.rope.dimension_sections is {items}, more than the {head} numbers of a head")
+    if a in SECTIONED_ROPE and sum(items[:3]) == 0:
+        view.fail(f"{a}.rope.dimension_sections is missing or zero")
+
+
+def _layers(view: ModelView) -> int:
+    return view.integer(f"{view.arch}.block_count", low=1, high=MAX_LAYERS, required=True) or 0
 
 
 def _experts(view: ModelView, n_layer: int) -> None:
     """The assertions of ``llama_model_base::load_hparams``."""
     a = view.arch
     n = view.integer(f"{a}.expert_count", low=0, high=MAX_EXPERTS) or 0
-    if a in ("hunyuan_vl", "hunyuan-dense") and n <= 1:
-        return  # llama.cpp forgets a single expert there
     used = max(view.integers(f"{a}.expert_used_count", n_layer, low=0, high=MAX_EXPERTS) or [0])
+    if a in ("hunyuan_vl", "hunyuan-dense") and n <= 1:
+        n = used = 0  # llama.cpp forgets a single expert there
     if used > n or (n and not used):
         view.fail(f"{a}.expert_used_count is {used} of {n} experts")
     groups = view.integer(f"{a}.expert_group_count", low=0) or 0
@@ -130,17 +146,24 @@ def _experts(view: ModelView, n_layer: int) -> None:
     view.integer(f"{a}.expert_shared_count", low=0, high=MAX_EXPERTS)
 
 
-def _recurrent(view: ModelView) -> None:
-    """Sizes that llama.cpp divides by, or allocates state for."""
-    a = view.arch
-    for name in ("conv_kernel", "inner_size", "state_size", "time_step_rank", "group_count"):
-        low = 0 if name == "group_count" else 1
-        view.integer(f"{a}.ssm.{name}", low=low, high=MAX_SIZE)
-    for name in ("wkv.head_size", "token_shift_count"):
-        view.integer(f"{a}.{name}", low=1, high=MAX_SIZE)
+def _recurrent(view: ModelView, tensors: Mapping[str, TensorInfo]) -> None:
+    """Sizes that llama.cpp allocates state for, and divides by where the tensors that need them are there."""
+    names = {_LAYER.sub("%d", name).removesuffix(".weight") for name in tensors}
+    selective = "blk.%d.ssm_in" in names
+    needed = {
+        "ssm.conv_kernel": selective,
+        "ssm.inner_size": selective,
+        "ssm.state_size": selective,
+        "ssm.time_step_rank": selective,
+        "ssm.group_count": selective and "blk.%d.ssm_norm" in names,
+        "wkv.head_size": any(n.startswith("blk.%d.time_mix") for n in names),
+        "token_shift_count": False,
+    }
+    for name, divides in needed.items():
+        view.integer(f"{view.arch}.{name}", low=1 if divides else 0, high=MAX_SIZE)
 
 
-def check_tensors(view: ModelView, tensors: dict[str, TensorInfo]) -> None:
+def check_tensors(view: ModelView, tensors: Mapping[str, TensorInfo]) -> None:
     """Check that llama.cpp can compute with the types of the tensors it knows. Raises `ModelFormatError`."""
     verdicts: dict[tuple[str, int], bool] = {}  # most tensors repeat for every layer
     for info in tensors.values():

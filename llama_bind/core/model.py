@@ -126,8 +126,8 @@ class Model(Handle):
             numa_init(params.numa)
         native = native_model_params(params)
         if params.check_model:
-            for shard in paths[:1]:
-                check_model_file(shard, vocab_only=params.vocab_only, kv_overrides=params.kv_overrides)
+            files = paths if len(paths) > 1 else paths[0]
+            check_model_file(files, vocab_only=params.vocab_only, kv_overrides=params.kv_overrides)
         place = log.mark()
         pointer = _load(paths, native, place)
         return cls(pointer, paths[0], paths, params, native.keep)
