@@ -215,6 +215,8 @@ def test_clone_of_a_big_grammar(vocab: Vocab, logits: Logits) -> None:
     text = write(sampler, vocab, logits, 5)
     twin = sampler.clone()
     assert text + write(twin, vocab, logits, 5) == text + write(sampler, vocab, logits, 5)
+    sampler.reset()
+    assert write(sampler.clone(), vocab, logits, 5) == text
     assert len(text) >= 5
     assert set(text) == set(b"ab")
 
