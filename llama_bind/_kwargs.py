@@ -64,7 +64,7 @@ class LlamaKwargs(TypedDict, total=False):
     n_seq_max: int | None
     """Most sequences that run at the same time."""
     kv_unified: bool | None
-    """One cache shared by all sequences; unset or False: n_ctx is divided among them."""
+    """One cache for all sequences; unset or False: n_ctx is divided among them."""
     n_threads: int | None
     """Threads for generating. Unset: the usable physical cores."""
     n_threads_batch: int | None

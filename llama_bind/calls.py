@@ -39,7 +39,7 @@ def split(given: Mapping[str, Any], classes: Sequence[type[Any]], where: str) ->
 
 def as_list(value: Any, param: str) -> tuple[Any, ...]:
     """One callable or several, as a tuple."""
-    items = () if value is None else (value,) if callable(value) else tuple(value)
+    items = () if value is None else tuple(value) if isinstance(value, Sequence) else (value,)
     for item in items:
         if not callable(item):
             raise InputError(f"{param} must be a function or a list of functions, not {item!r}", param=param)

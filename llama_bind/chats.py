@@ -54,7 +54,7 @@ class ChatReader:
         tokens = [vocab.bos] if vocab.add_bos and vocab.bos is not None else []
         for piece in prompt.pieces(controls):
             tokens += self._prompts.tokenize(piece.text, False, piece.special)
-        return tokens, prompt.stop
+        return tokens or [self._prompts.first()], prompt.stop
 
     def _prepare(self) -> tuple[ChatSource, ControlTexts]:
         with self._lock:

@@ -133,7 +133,7 @@ class ContextParams:
     n_batch: int = option(2048, "Most tokens in one call of llama_decode.", low=1, high=2**20)
     n_ubatch: int = option(512, "Most tokens computed at once.", low=1, high=2**20)
     n_seq_max: int = option(1, "Most sequences that run at the same time.", low=1, high=256)
-    kv_unified: bool | None = option(None, "One cache shared by all sequences; unset or False: n_ctx is divided among them.")
+    kv_unified: bool | None = option(None, "One cache for all sequences; unset or False: n_ctx is divided among them.")
     n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
     n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)
     rope_scaling_type: int | str = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class PromptReader:
             raise InputError("suffix needs a prompt of text, not of token ids", param="suffix")
         else:
             tokens = self._read_ids(prompt)
-        return tokens or [self._first()]
+        return tokens or [self.first()]
 
     def text(self, prompt: Prompt) -> str:
         """The prompt as text, for echoing it."""
@@ -66,8 +67,8 @@ class PromptReader:
 
     def _read_ids(self, prompt: Sequence[int]) -> list[int]:
         try:
-            tokens = [int(t) for t in prompt]
-        except (TypeError, ValueError):
+            tokens = [operator.index(t) for t in prompt]
+        except TypeError:
             raise InputError("a prompt is a string, bytes, or a list of token ids", param="prompt") from None
         n_vocab = self._vocab.n_tokens
         for token in tokens:
@@ -83,8 +84,8 @@ class PromptReader:
         before, after = self.tokenize(prefix, False, False), self.tokenize(suffix, False, False)
         return [*begin, vocab.fim_pre, *before, vocab.fim_suf, *after, vocab.fim_mid]
 
-    def _first(self) -> int:
-        """What an empty prompt begins with."""
+    def first(self) -> int:
+        """What an empty prompt begins with: BOS, else EOS."""
         first = self._vocab.bos if self._vocab.bos is not None else self._vocab.eos
         if first is None:
             raise InputError("the prompt is empty and this vocabulary has no token to begin with", param="prompt")

@@ -6,6 +6,7 @@ Not for: what to compute (scheduler) or how (runner).
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -15,8 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_bind.engine.handle import Events, RequestHandle
-from llama_bind.engine.request import Request
 from llama_bind.engine.outcome import Sampled
+from llama_bind.engine.request import Request
 from llama_bind.engine.scheduler import Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.engine.stats import EngineStats
@@ -48,6 +49,8 @@ class Engine:
 
     def __init__(self, runner: Runner) -> None:
         self._core = _Core(runner)
+        if not _exiting.is_registered:
+            _exiting.register()
         self._finalizer = weakref.finalize(self, _Core.shutdown, self._core)
         self._core.thread.start()
 
@@ -96,6 +99,23 @@ class Engine:
     def close(self) -> None:
         """End all requests with `ClosedError` and stop the thread. Safe to call twice and from any thread."""
         self._finalizer()
+
+
+class _Exiting:
+    """Whether the interpreter is exiting. Registered late, so that it is told before finalizers run."""
+
+    is_registered = False
+    is_set = False
+
+    def register(self) -> None:
+        self.is_registered = True
+        atexit.register(self._set)
+
+    def _set(self) -> None:
+        self.is_set = True
+
+
+_exiting = _Exiting()
 
 
 class _Core:
@@ -215,6 +235,8 @@ class _Core:
             self.failure = error
             with self.lock:
                 self.stopping.set()
+        if _exiting.is_set:
+            return  # daemon threads that wait at exit are left waiting: an error would print a traceback
         cause = self.failure
         self._end_all(ClosedError("the engine") if cause is None else EngineFailedError(f"the engine ended: {cause}"))
         self._drain(wait=False)
