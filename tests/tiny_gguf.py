@@ -57,7 +57,7 @@ class TinySpec:
     """What to build. ``n_vocab`` None: as many as the tokenizer needs (about 290); more are padded with unused ones."""
 
     arch: str = "llama"
-    tokenizer: str = "bpe"  # "bpe", "spm" or "wpm"
+    tokenizer: str = "bpe"  # "bpe", "spm", "wpm", "ugm" or "rwkv"
     n_vocab: int | None = None
     n_embd: int = 32
     n_layer: int = 2
@@ -67,6 +67,7 @@ class TinySpec:
     n_ctx_train: int = 512
     chat_template: str | None = None
     fim: bool = False
+    n_expert: int = 0  # of which two are used
     tied: bool = False  # no output matrix of its own
     tensor_type: TensorType = TensorType.F32  # of the matrices; vectors stay F32
     pooling_type: int | None = None  # llama_pooling_type; 4 (rank) adds a classification head to the BERT
@@ -144,6 +145,8 @@ def tiny_llama(spec: TinySpec | None = None, **changes: Any) -> TinyModel:
         f"{a}.rope.freq_base": 10000.0,
         **vocab,
     }
+    if spec.n_expert:
+        metadata |= {f"{a}.expert_count": spec.n_expert, f"{a}.expert_used_count": 2}
     n_vocab = len(vocab["tokenizer.ggml.tokens"])
     rand = _Random(spec.seed)
     tensors = {"token_embd.weight": rand(n_vocab, spec.n_embd, scale=1.0), "output_norm.weight": rand.ones(spec.n_embd)}
@@ -159,9 +162,7 @@ def tiny_llama(spec: TinySpec | None = None, **changes: Any) -> TinyModel:
             f"blk.{i}.attn_v.weight": rand(n_head_kv * head_dim, spec.n_embd),
             f"blk.{i}.attn_output.weight": rand(spec.n_embd, spec.n_embd),
             f"blk.{i}.ffn_norm.weight": rand.ones(spec.n_embd),
-            f"blk.{i}.ffn_gate.weight": rand(spec.n_ff, spec.n_embd),
-            f"blk.{i}.ffn_up.weight": rand(spec.n_ff, spec.n_embd),
-            f"blk.{i}.ffn_down.weight": rand(spec.n_embd, spec.n_ff),
+            **_feed_forward(spec, i, rand),
         }
     return TinyModel(_override(metadata, spec.metadata), tensors, spec.tensor_type)
 
@@ -264,6 +265,22 @@ def tiny_lora(spec: TinySpec | None = None, *, rank: int = 4, **changes: Any) ->
     return TinyModel(_override(metadata, spec.metadata), tensors)
 
 
+def _feed_forward(spec: TinySpec, i: int, rand: _Random) -> dict[str, np.ndarray[Any, Any]]:
+    n, n_ff = spec.n_embd, spec.n_ff
+    if not spec.n_expert:
+        return {
+            f"blk.{i}.ffn_gate.weight": rand(n_ff, n),
+            f"blk.{i}.ffn_up.weight": rand(n_ff, n),
+            f"blk.{i}.ffn_down.weight": rand(n, n_ff),
+        }
+    return {
+        f"blk.{i}.ffn_gate_inp.weight": rand(spec.n_expert, n),
+        f"blk.{i}.ffn_gate_exps.weight": rand(spec.n_expert, n_ff, n),
+        f"blk.{i}.ffn_up_exps.weight": rand(spec.n_expert, n_ff, n),
+        f"blk.{i}.ffn_down_exps.weight": rand(spec.n_expert, n, n_ff),
+    }
+
+
 class _Random:
     """Random matrices of float32, always the same for one seed."""
 
@@ -291,8 +308,8 @@ def _override(metadata: dict[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def _vocab(spec: TinySpec) -> dict[str, Any]:
-    build = {"bpe": _bpe_vocab, "spm": _spm_vocab, "wpm": _wpm_vocab}[spec.tokenizer]
-    vocab = build(spec)
+    builders = {"bpe": _bpe_vocab, "spm": _spm_vocab, "wpm": _wpm_vocab, "ugm": _ugm_vocab, "rwkv": _rwkv_vocab}
+    vocab = builders[spec.tokenizer](spec)
     tokens, types = vocab["tokenizer.ggml.tokens"], vocab["tokenizer.ggml.token_type"]
     for i in range(len(tokens), spec.n_vocab or 0):
         tokens.append(f"[UNUSED{i}]")
@@ -367,6 +384,29 @@ def _wpm_vocab(_: TinySpec) -> dict[str, Any]:
     }
 
 
+def _ugm_vocab(spec: TinySpec) -> dict[str, Any]:
+    """T5's unigram model, with a normalizer that knows no replacements."""
+    vocab = _spm_vocab(spec)
+    vocab |= {"tokenizer.ggml.model": "t5", "tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_eos_token": True}
+    table = np.zeros(256, np.uint32).tobytes()
+    vocab["tokenizer.ggml.precompiled_charsmap"] = [*len(table).to_bytes(4, "little"), *table, *b"x\0"]
+    vocab["tokenizer.ggml.precompiled_charsmap"] = np.array(vocab["tokenizer.ggml.precompiled_charsmap"], np.uint8)
+    return vocab
+
+
+def _rwkv_vocab(_: TinySpec) -> dict[str, Any]:
+    """RWKV's byte trie: escaped bytes and a few words."""
+    tokens = ["<s>", *(f"\\x{b:02x}" for b in range(256)), "the", "hello", " world", "\\n\\n", "é"]
+    return {
+        "tokenizer.ggml.model": "rwkv",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": _types(["<s>"], tokens),
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.unknown_token_id": 0,
+    }
+
+
 def _types(control: Sequence[str], tokens: Sequence[str]) -> list[int]:
     return [int(TokenType.CONTROL if t in control else TokenType.NORMAL) for t in tokens]
 
@@ -386,6 +426,8 @@ def _add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, tuple):
         value, kind = value
         writer.add_key_value(key, value, kind)
+    elif isinstance(value, np.ndarray):
+        writer.add_key_value(key, value.tobytes(), ValueType.ARRAY, sub_type=ValueType.UINT8)
     elif isinstance(value, list):
         writer.add_array(key, value)
     else:

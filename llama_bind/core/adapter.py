@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llama_bind.core import log
 from llama_bind.core.gguf_reader import GGUFFile, ValueType, read_gguf
+from llama_bind.core.gguf_rules import MATRIX_TYPES
 from llama_bind.core.handle import Handle
 from llama_bind.core.text import read_text
 from llama_bind.errors import AdapterError, NativeAbortError
@@ -104,6 +105,9 @@ def _check(model: Model, path: str, file: GGUFFile) -> None:
         raise AdapterError(f"the adapter is for {file.architecture!r} models, this one is {model.arch!r}", path=path)
     if file.kind("adapter.lora.alpha") not in (None, ValueType.FLOAT32):
         raise AdapterError("adapter.lora.alpha must be a 32-bit float", path=path)
+    for name, tensor in file.tensors.items():
+        if tensor.type not in MATRIX_TYPES:
+            raise AdapterError(f"tensor {name} is of type {tensor.type_name}, which nothing can be computed with", path=path)
     shapes = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
     for name, shape in shapes.items():
         if name.endswith(".lora_a"):

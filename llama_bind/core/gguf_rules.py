@@ -15,7 +15,7 @@ from llama_bind.core.gguf_facts import ARCHITECTURES, MAX_EXPERTS, MAX_LAYERS, S
 from llama_bind.core.gguf_reader import TENSOR_TYPES, GGUFArray, TensorInfo, ValueType
 from llama_bind.core.gguf_view import ModelView
 
-__all__ = ["check_hyperparameters", "check_tensors"]
+__all__ = ["MATRIX_TYPES", "check_hyperparameters", "check_tensors"]
 
 MAX_SIZE = 2**24  # of one dimension of a model: embeddings, heads, feed-forward
 ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
@@ -24,10 +24,10 @@ _NUMBERS = {t.name: number for number, t in TENSOR_TYPES.items()}
 _F32 = frozenset({_NUMBERS["f32"]})
 _F32_F16 = frozenset({_NUMBERS["f32"], _NUMBERS["f16"]})
 # no integers, and no q8_1 and q8_K, which only hold activations
-_MATRIX = frozenset(TENSOR_TYPES) - {_NUMBERS[n] for n in ("i8", "i16", "i32", "i64", "f64", "q8_1", "q8_K")}
+MATRIX_TYPES = frozenset(TENSOR_TYPES) - {_NUMBERS[n] for n in ("i8", "i16", "i32", "i64", "f64", "q8_1", "q8_K")}
 _TYPES_OF_OP = {
     "ADD": _F32, "MUL": _F32, "DIV": _F32, "ROPE": _F32, "SCALE": _F32, "SSM_CONV": _F32, "SSM_SCAN": _F32,
-    "RWKV_WKV6": _F32, "IM2COL": _F32_F16, "MUL_MAT": _MATRIX, "MUL_MAT_ID": _MATRIX, "GET_ROWS": _MATRIX,
+    "RWKV_WKV6": _F32, "IM2COL": _F32_F16, "MUL_MAT": MATRIX_TYPES, "MUL_MAT_ID": MATRIX_TYPES, "GET_ROWS": MATRIX_TYPES,
 }  # fmt: skip
 _INTEGER_TABLES = frozenset({"d2t", "blk.%d.ffn_gate_tid2eid"})  # looked up, not computed with
 _SUFFIXES = (".weight", ".bias", ".scale", ".input_scale")
