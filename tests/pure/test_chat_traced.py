@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_bind.chat.segments import Segment, segments_of, text_of
@@ -67,6 +67,7 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "args"), CALLS, ids=lambda value: str(value))
+@settings(max_examples=25)
 @given(text=traced())
 def test_methods_give_what_str_gives(text: Traced, name: str, args: tuple[Any, ...]) -> None:
     plain = str.__str__(text)
