@@ -159,8 +159,7 @@ def _recursion_fault(path: list[int], target: int, names: Mapping[int, str], kin
     shown = " -> ".join(dict.fromkeys(_written_name(n, names) for n in cycle))
     return Fault(
         target,
-        f"{kind}: {shown} can begin with itself; put something before the recursive part, "
-        "or write it as a repetition",
+        f"{kind}: {shown} can begin with itself; put something before the recursive part, or write it as a repetition",
     )
 
 
