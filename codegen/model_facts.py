@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+WIDTH = 120
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "vendor" / "llama.cpp" / "src"
 TARGET = ROOT / "llama_bind" / "core" / "gguf_facts.py"
@@ -51,6 +53,7 @@ def generate() -> str:
         "",
         "from __future__ import annotations",
         "",
+        "# fmt: off",
         f"MAX_LAYERS = {_number(hparams, 'LLAMA_MAX_LAYERS')}",
         f"MAX_EXPERTS = {_number(hparams, 'LLAMA_MAX_EXPERTS')}",
         "",
@@ -123,14 +126,25 @@ def _number(text: str, name: str) -> int:
 
 
 def _set(name: str, items: list[str]) -> list[str]:
-    return [f"{name} = frozenset(", "    {", *(f'        "{item}",' for item in items), "    }", ")"]
+    return [f"{name} = frozenset({{", *_filled(f'"{item}"' for item in items), "})"]
 
 
 def _dict(name: str, items: dict[str, tuple[str, ...]]) -> list[str]:
     def row(ops: tuple[str, ...]) -> str:
-        return ", ".join(f'"{op}"' for op in ops) + ("," if len(ops) == 1 else "")
+        return "(" + ", ".join(f'"{op}"' for op in ops) + ("," if len(ops) == 1 else "") + ")"
 
-    return [f"{name}: dict[str, tuple[str, ...]] = {{", *(f'    "{k}": ({row(v)}),' for k, v in items.items()), "}"]
+    rows = _filled(f'"{name}": {row(ops)}' for name, ops in items.items())
+    return [f"{name}: dict[str, tuple[str, ...]] = {{", *rows, "}"]
+
+
+def _filled(items: Iterable[str]) -> list[str]:
+    """The items in lines of full width."""
+    lines = [""]
+    for item in items:
+        if len(lines[-1]) + len(item) > WIDTH - 8:
+            lines.append("")
+        lines[-1] += f" {item},"
+    return ["   " + line for line in lines]
 
 
 if __name__ == "__main__":

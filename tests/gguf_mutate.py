@@ -165,6 +165,8 @@ def _bytes(out: bytearray, header: int, rng: random.Random) -> str:
 
 def _scalar(raw: RawGguf, rng: random.Random) -> str:
     picks = [e for e in raw.kv if e[1] in _SCALARS]
+    if not picks:
+        return ""
     entry = rng.choice(picks)
     old = entry[2]
     if entry[1] in (6, 12):
@@ -175,7 +177,10 @@ def _scalar(raw: RawGguf, rng: random.Random) -> str:
 
 
 def _text(raw: RawGguf, rng: random.Random) -> str:
-    entry = rng.choice([e for e in raw.kv if e[1] == _STRING])
+    picks = [e for e in raw.kv if e[1] == _STRING]
+    if not picks:
+        return ""
+    entry = rng.choice(picks)
     old, entry[2] = entry[2], _other_text(entry[2], rng)
     return f"{entry[0].decode(errors='replace')}: {old[:40]!r} -> {entry[2][:40]!r}"
 
@@ -190,6 +195,8 @@ def _other_text(old: bytes, rng: random.Random) -> bytes:
 
 def _kind(raw: RawGguf, rng: random.Random) -> str:
     """Another type for the same key, written as that type."""
+    if not raw.kv:
+        return ""
     entry = rng.choice(raw.kv)
     old, entry[1] = entry[1], rng.choice((0, 1, 4, 5, 6, 7, 8, 9, 10, 12, 13))
     if entry[1] == _STRING:
@@ -204,6 +211,8 @@ def _kind(raw: RawGguf, rng: random.Random) -> str:
 
 
 def _key(raw: RawGguf, rng: random.Random) -> str:
+    if not raw.kv:
+        return ""
     i = rng.randrange(len(raw.kv))
     old = raw.kv[i][0].decode(errors="replace")
     pick = rng.randrange(4)

@@ -107,7 +107,7 @@ def _check(model: Model, path: str, file: GGUFFile) -> None:
         raise AdapterError("adapter.lora.alpha must be a 32-bit float", path=path)
     for name, tensor in file.tensors.items():
         if tensor.type not in MATRIX_TYPES:
-            raise AdapterError(f"tensor {name} is of type {tensor.type_name}, which nothing can be computed with", path=path)
+            raise AdapterError(f"tensor {name} has the type {tensor.type_name}, which is not for weights", path=path)
     shapes = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
     for name, shape in shapes.items():
         if name.endswith(".lora_a"):

@@ -1,8 +1,8 @@
 """GGUF files read in pure Python: header, metadata, tensor table. Bounds are checked at every step.
 
-Fast enough to run before every load (only string lengths are walked, array items are decoded when asked for), and
-suspicious: nothing read from the file is believed before it has been compared with the size of the file. The format is
-that of ``ggml/src/gguf.cpp`` (versions 2 and 3, little-endian), with the same limits.
+Fast enough to run before every load (array items are decoded when asked for), and suspicious: nothing read from the
+file is believed before it has been compared with the size of the file. The format is that of ``ggml/src/gguf.cpp``
+(versions 2 and 3, little-endian), with the same limits.
 
 Not for: weights (they are never touched), writing, or judging whether a model makes sense (`gguf_check`).
 """
@@ -10,6 +10,7 @@ Not for: weights (they are never touched), writing, or judging whether a model m
 from __future__ import annotations
 
 import errno
+import itertools
 import mmap
 import os
 import stat
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from llama_bind.core.gguf_strings import find_strings
 from llama_bind.errors import ModelError, ModelFormatError, ModelNotFoundError
 
 __all__ = ["TENSOR_TYPES", "GGUFArray", "GGUFFile", "TensorInfo", "TensorType", "ValueType", "read_gguf"]
@@ -102,10 +104,12 @@ class TensorInfo:
 class GGUFArray:
     """An array of the metadata, decoded when asked for. ``item_type`` is a `ValueType` number; ``len()`` works."""
 
-    __slots__ = ("_data", "_n", "_start", "item_type")
+    __slots__ = ("_data", "_n", "_places", "_start", "item_type")
 
-    def __init__(self, data: bytes, item_type: int, n: int, start: int) -> None:
-        self._data, self.item_type, self._n, self._start = data, item_type, n, start
+    def __init__(
+        self, data: bytes, item_type: int, n: int, start: int, places: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        self._data, self.item_type, self._n, self._start, self._places = data, item_type, n, start, places
 
     def __len__(self) -> int:
         return self._n
@@ -121,14 +125,8 @@ class GGUFArray:
 
     def raw_strings(self) -> list[bytes]:
         """The strings as bytes, which need not be valid UTF-8. ``TypeError`` for numbers."""
-        if self.item_type != ValueType.STRING:
-            raise TypeError(f"an array of {ValueType.NAMES[self.item_type]} holds no strings; use numpy()")
-        data, at, read, out = self._data, self._start, _U64.unpack_from, []
-        for _ in range(self._n):
-            start = at + 8
-            at = start + read(data, at)[0]
-            out.append(data[start:at])
-        return out
+        places, data = self._string_places().tolist(), self._data
+        return [data[a + 8 : b] for a, b in itertools.pairwise(places)]
 
     def list(self) -> list[Any]:
         """The items as Python values; bytes that are no UTF-8 become U+FFFD."""
@@ -136,6 +134,11 @@ class GGUFArray:
             return [s.decode("utf-8", "replace") for s in self.raw_strings()]
         values: list[Any] = self.numpy().tolist()
         return [bool(v) for v in values] if self.item_type == ValueType.BOOL else values
+
+    def _string_places(self) -> npt.NDArray[np.int64]:
+        if self._places is None:
+            raise TypeError(f"an array of {ValueType.NAMES[self.item_type]} holds no strings; use numpy()")
+        return self._places
 
 
 class GGUFFile:
@@ -228,6 +231,9 @@ def _os_error(path: str, error: OSError) -> ModelFormatError:
     return ModelFormatError(f"{path}: {reason}{advice}", path=path, reason=reason)
 
 
+_FoundArray = tuple[str, int, int, int, npt.NDArray[np.int64] | None]  # key, item type, count, place, string places
+
+
 class _Parser:
     """One pass over the header; `at` is the position in the file."""
 
@@ -239,15 +245,15 @@ class _Parser:
     def run(self) -> GGUFFile:
         version, n_tensors, n_kv = self._header()
         out = GGUFFile(self.path, self.size, version)
-        arrays: list[tuple[str, int, int, int]] = []
+        arrays: list[_FoundArray] = []
         for i in range(n_kv):
             self._pair(out, arrays, i, n_kv)
         self._alignment(out)
         infos = [self._tensor_row(i, n_tensors) for i in range(n_tensors)]
         self._place_tensors(out, infos)
         header = self.view[: self.at]  # a copy, so that nothing holds the file open
-        for key, item_type, n, start in arrays:
-            out.metadata[key] = (ValueType.ARRAY, GGUFArray(header, item_type, n, start))
+        for key, item_type, n, start, places in arrays:
+            out.metadata[key] = (ValueType.ARRAY, GGUFArray(header, item_type, n, start, places))
         return out
 
     def fail(self, reason: str, *, at: int | None = None) -> NoReturn:
@@ -303,7 +309,7 @@ class _Parser:
         self.at += n
         return self.view[self.at - n : self.at].decode("utf-8", errors)
 
-    def _pair(self, out: GGUFFile, arrays: list[tuple[str, int, int, int]], i: int, n_kv: int) -> None:
+    def _pair(self, out: GGUFFile, arrays: list[_FoundArray], i: int, n_kv: int) -> None:
         start = self.at
         key = self.text(f"metadata key {i} of {n_kv}")
         if not key or len(key) > MAX_KEY:
@@ -314,7 +320,7 @@ class _Parser:
         if kind == ValueType.STRING:
             out.metadata[key] = (kind, self.text(f"the value of {key!r}", "replace"))
         elif kind == ValueType.ARRAY:
-            arrays.append((key, *self._array(key)))
+            arrays.append(self._array(key))
             out.metadata[key] = (kind, None)  # filled once the header is complete
         elif kind in _SCALARS:
             reader, _ = _SCALARS[kind]
@@ -326,7 +332,7 @@ class _Parser:
         else:
             self.fail(f"metadata key {key[:99]!r} has the unknown type {kind}", at=self.at - 4)
 
-    def _array(self, key: str) -> tuple[int, int, int]:
+    def _array(self, key: str) -> _FoundArray:
         item_type, n = self.u32(f"the array {key!r}"), self.u64(f"the array {key!r}")
         start, rest = self.at, self.end - self.at
         if item_type != ValueType.STRING and item_type not in _SCALARS:
@@ -334,22 +340,14 @@ class _Parser:
         item_size = 8 if item_type == ValueType.STRING else _SCALARS[item_type][0].size
         if n > MAX_ARRAY or n * item_size > rest:
             self.fail(f"the array {key!r} claims {n} items, more than the file holds", at=start - 8)
-        if item_type == ValueType.STRING:
-            self._skip_strings(key, n)
-        else:
+        if item_type != ValueType.STRING:
             self.at += n * item_size
-        return item_type, n, start
-
-    def _skip_strings(self, key: str, n: int) -> None:
-        view, at, read = self.view, self.at, _U64.unpack_from
-        try:
-            for _ in range(n):
-                at += 8 + read(view, at)[0]
-        except (struct.error, OverflowError):  # the position left the file
-            self.fail(f"the file ends in the array {key!r}", at=min(at, self.end))
-        if at > self.end:
+            return key, item_type, n, start, None
+        found = find_strings(self.view, start, n, self.end)
+        if found is None:
             self.fail(f"the file ends in the array {key!r}", at=self.end)
-        self.at = at
+        places, self.at = found
+        return key, item_type, n, start, places
 
     def _alignment(self, out: GGUFFile) -> None:
         entry = out.metadata.get("general.alignment")

@@ -27,7 +27,8 @@ _F32_F16 = frozenset({_NUMBERS["f32"], _NUMBERS["f16"]})
 MATRIX_TYPES = frozenset(TENSOR_TYPES) - {_NUMBERS[n] for n in ("i8", "i16", "i32", "i64", "f64", "q8_1", "q8_K")}
 _TYPES_OF_OP = {
     "ADD": _F32, "MUL": _F32, "DIV": _F32, "ROPE": _F32, "SCALE": _F32, "SSM_CONV": _F32, "SSM_SCAN": _F32,
-    "RWKV_WKV6": _F32, "IM2COL": _F32_F16, "MUL_MAT": MATRIX_TYPES, "MUL_MAT_ID": MATRIX_TYPES, "GET_ROWS": MATRIX_TYPES,
+    "RWKV_WKV6": _F32, "IM2COL": _F32_F16, "MUL_MAT": MATRIX_TYPES, "MUL_MAT_ID": MATRIX_TYPES,
+    "GET_ROWS": MATRIX_TYPES,
 }  # fmt: skip
 _INTEGER_TABLES = frozenset({"d2t", "blk.%d.ffn_gate_tid2eid"})  # looked up, not computed with
 _SUFFIXES = (".weight", ".bias", ".scale", ".input_scale")
