@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llama_bind.version import __version__
 
 if TYPE_CHECKING:
+    from llama_bind.engine.speculative import PromptLookup
     from llama_bind.errors import LlamaBindError
     from llama_bind.llama import Llama
     from llama_bind.params import AdapterSpec, ContextParams, ModelParams, SamplingParams
@@ -26,6 +27,7 @@ _HOMES = {
     "LlamaGrammar": "structured.grammar",
     "LlamaState": "values",
     "ModelParams": "params",
+    "PromptLookup": "engine.speculative",
     "SamplingParams": "params",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "LlamaGrammar",
     "LlamaState",
     "ModelParams",
+    "PromptLookup",
     "SamplingParams",
     "__version__",
 ]

@@ -127,6 +127,8 @@ class LlamaKwargs(TypedDict, total=False):
     """Several LoRA adapters."""
     tokenizer: Any
     """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
+    draft_model: Callable[[Any], Any] | None
+    """Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None

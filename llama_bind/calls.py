@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from llama_bind.engine.request import Request
+from llama_bind.engine.speculative import Proposer
 from llama_bind.errors import InputError
 from llama_bind.options import options_of, refuse_unknown, validate
 from llama_bind.params import ChatParams, RequestParams, SamplingParams
@@ -60,7 +61,13 @@ class Call:
         return bool((self.request.stream_options or {}).get("include_usage"))
 
     def requests(
-        self, prompt: Sequence[int], seed: int, *, stop: Sequence[str] = (), echo_logprobs: bool = False
+        self,
+        prompt: Sequence[int],
+        seed: int,
+        *,
+        stop: Sequence[str] = (),
+        echo_logprobs: bool = False,
+        proposer: Proposer | None = None,
     ) -> list[Request]:
         """One request for each of `n`; their seeds count up from `seed`. `stop` comes before the caller's own."""
         stops = (*stop, *check_stops(self.request.stop))
@@ -76,6 +83,7 @@ class Call:
                 prompt_logprobs=self.logprobs if echo_logprobs and i == 0 else None,
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
                 stopping_criteria=as_list(self.request.stopping_criteria, "stopping_criteria"),
+                proposer=proposer,
                 priority=self.request.priority,
                 buffered=not self.request.stream,
             )

@@ -108,6 +108,9 @@ class Llama:
             return context
 
         runner = Runner(make_context)
+        if self.params.draft_model is not None and not runner.can_draft:
+            runner.context.close()
+            raise UnsupportedError("draft_model needs a memory that can be cut back; this model's cannot")
         self._n_ctx = runner.context.n_ctx_seq
         self._pooling = runner.context.pooling_type
         return Engine(runner)
@@ -280,7 +283,8 @@ class Llama:
         call = read_call({**kwargs, "stream": stream}, self._defaults, "create_completion()")
         tokens = self._prompts.read(prompt, call.request.suffix)
         with_echo = call.request.echo and call.logprobs is not None
-        requests = call.requests(tokens, self._seeds.next(call.sampling.seed), echo_logprobs=with_echo)
+        seed, proposer = self._seeds.next(call.sampling.seed), self.params.draft_model
+        requests = call.requests(tokens, seed, echo_logprobs=with_echo, proposer=proposer)
         handles, events = self._submit(requests)
         shape = TextShape(
             call.request.model or self.model_path,
@@ -344,7 +348,8 @@ class Llama:
             return result
         call = read_call({**kwargs, "stream": stream}, self._defaults, "create_chat_completion()", chat=True)
         tokens, stop = self._chats.read(messages, call.chat)
-        requests = call.requests(tokens, self._seeds.next(call.sampling.seed), stop=stop)
+        seed, proposer = self._seeds.next(call.sampling.seed), self.params.draft_model
+        requests = call.requests(tokens, seed, stop=stop, proposer=proposer)
         _, events = self._submit(requests)
         shape = ChatShape(call.request.model or self.model_path, len(requests), logprobs=call.logprobs is not None)
         return shape.stream(events, usage=call.include_usage) if stream else shape.whole(events)

@@ -287,6 +287,9 @@ class LlamaParams:
         "Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place.",
         cli=False,
     )
+    draft_model: Callable[[Any], Any] | None = option(
+        None, "Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids.", cli=False
+    )
     last_n_tokens_size: int | None = option(None, "Default of penalty_last_n.", low=-1)
     logits_all: bool = option(False, "Accepted for compatibility; log probabilities need no such preparation here.")
     verbose: bool = option(False, "Write llama.cpp's log to standard error.")

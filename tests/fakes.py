@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from llama_bind.engine.outcome import Sampled
-from llama_bind.engine.scheduler import Admission, StepPlan
-from llama_bind.engine.sequence import Phase, Sequence
+from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
+from llama_bind.engine.sequence import Sequence
 from llama_bind.errors import DecodeAbortedError
 
 EOG = 0
@@ -117,19 +117,39 @@ class FakeRunner:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        return [s for c in plan.chunks for s in self._compute(c.sequence, c.start, c.count)]
+        return [s for c in plan.chunks for s in self._compute(c)]
 
-    def _compute(self, sequence: Sequence, start: int, count: int) -> list[Sampled]:
+    def trim(self, sequence: Sequence, n_tokens: int) -> None:
+        self.context.memory.seq_rm(sequence.slot, n_tokens, -1)
+        sequence.n_computed = n_tokens
+
+    def _compute(self, chunk: Chunk) -> list[Sampled]:
+        sequence = chunk.sequence
         held = self.context.memory.slots.setdefault(sequence.slot, [])
-        assert len(held) == start == sequence.n_computed, "computed out of order"
-        held += sequence.tokens[start : start + count].tolist()
-        sequence.n_computed += count
+        assert len(held) == chunk.start == sequence.n_computed, "computed out of order"
+        held += sequence.tokens[chunk.start : chunk.start + chunk.count - len(chunk.draft)].tolist()
+        held += chunk.draft
+        if chunk.draft:
+            return self._verify(chunk)
+        sequence.n_computed += chunk.count
         if sequence.request.kind == "embed":
             sequence.result = np.ones(4, np.float32)
             return [Sampled(sequence)]
         if sequence.n_computed < sequence.n_tokens:
             return []
-        sequence.phase = Phase.DECODING
         if sequence.n_tokens >= sequence.limit:
             return [Sampled(sequence)]
         return [Sampled(sequence, self.next_token(sequence))]
+
+    def _verify(self, chunk: Chunk) -> list[Sampled]:
+        sequence, results = chunk.sequence, []
+        token = int(sequence.view()[-1])
+        for i in range(chunk.count):
+            token = (token + 1) % N_VOCAB
+            results.append(Sampled(sequence, token))
+            sequence.n_computed += 1
+            if i == len(chunk.draft) or token != chunk.draft[i]:
+                break
+        sequence.draft_length.result(len(chunk.draft), len(results) - 1)
+        self.trim(sequence, sequence.n_computed)
+        return results

@@ -29,6 +29,7 @@ from llama_bind.errors import (
     ForkedError,
     InputError,
     NativeAbortError,
+    TokenError,
 )
 from llama_bind.values import FinishEvent, FinishReason, PieceEvent, Timings, Usage
 
@@ -126,6 +127,7 @@ class _Core:
         self.limit = context.n_ctx_seq
         self.embed_limit = min(context.n_ctx_seq, context.n_ubatch)
         self.scheduler = Scheduler(context.n_seq_max, context.n_batch, cells)
+        self.n_vocab = context.model.vocab.n_tokens
         self.eog = context.model.vocab.eog_tokens
         self.piece = context.model.vocab.token_to_piece
         self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -246,10 +248,12 @@ class _Core:
         """Plan, run, apply."""
         self._drop_cancelled()
         self._admit()
+        self._propose()
         plan = self.scheduler.plan()
         if plan is not None:
             for sampled in self._run(plan):
-                self._apply(sampled)
+                if sampled.sequence.phase is Phase.RUNNING:  # else a guess after its end held
+                    self._apply(sampled)
 
     def _drain(self, *, wait: bool) -> None:
         try:
@@ -272,6 +276,26 @@ class _Core:
                 self.runner.equip(sequence)
             except Exception as error:
                 self._fail(sequence, error)
+
+    def _propose(self) -> None:
+        for sequence in list(self.scheduler.running):
+            sequence.draft = ()
+            proposer = sequence.request.proposer
+            if proposer is None or not sequence.decoding:
+                continue
+            room = min(sequence.draft_length.next(), sequence.limit - sequence.n_tokens - 1)
+            if room > 0:
+                try:
+                    sequence.draft = self._guess(proposer(sequence.view().copy()), room)
+                except Exception as error:
+                    self._fail(sequence, error)
+
+    def _guess(self, tokens: Any, room: int) -> tuple[int, ...]:
+        draft = tuple(int(t) for t in tokens[:room])
+        for token in draft:
+            if not 0 <= token < self.n_vocab:
+                raise TokenError(token, self.n_vocab, param="draft_model")
+        return draft
 
     def _run(self, plan: StepPlan) -> list[Sampled]:
         started = time.perf_counter()
@@ -300,6 +324,8 @@ class _Core:
         self.stats.steps += 1
         self.stats.decode_seconds += time.perf_counter() - started
         self.stats.prompt_tokens += sum(c.count for c in plan.chunks if c.start < c.sequence.n_prompt)
+        self.stats.drafted_tokens += sum(len(c.draft) for c in plan.chunks)
+        self.stats.accepted_tokens += len(sampled) - len({s.sequence for s in sampled})
         return sampled
 
     def _apply(self, sampled: Sampled) -> None:
@@ -381,6 +407,8 @@ class _Core:
             last = sequence.assembler.flush()
             if last is not None:
                 self._deliver(sequence, last)
+        if sequence.n_computed > sequence.n_tokens:
+            self.runner.trim(sequence, sequence.n_tokens)
         handle = self._remove(sequence, remember=sequence.request.kind == "generate")
         self.stats.finished += 1
         handle.embedding = sequence.result

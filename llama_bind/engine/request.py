@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from llama_bind.engine.speculative import Proposer
 from llama_bind.params import SamplingParams
 
 __all__ = ["LogitsProcessor", "Request", "StoppingCriterion"]
@@ -32,6 +33,7 @@ class Request:
         prompt_logprobs: None, or how many alternatives for each prompt token (the prompt is then computed whole).
         special: Whether control tokens show in the text.
         logits_processors, stopping_criteria: Python functions run on the engine thread.
+        proposer: Guesses next tokens, which are checked together; the text does not depend on it.
         priority: Higher goes first.
         buffered: Deliver everything in one event at the end, for callers that do not stream.
     """
@@ -48,5 +50,6 @@ class Request:
     special: bool = False
     logits_processors: tuple[LogitsProcessor, ...] = ()
     stopping_criteria: tuple[StoppingCriterion, ...] = ()
+    proposer: Proposer | None = None
     priority: int = 0
     buffered: bool = False

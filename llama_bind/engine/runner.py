@@ -17,7 +17,7 @@ from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
-from llama_bind.engine.sequence import Phase, Sequence
+from llama_bind.engine.sequence import Sequence
 from llama_bind.values import TokenLogprob
 
 __all__ = ["Runner"]
@@ -111,7 +111,9 @@ class Runner:
             self.batch.append(token, chunk.start, sequence.slot, chunk.output != "none")
             return
         start = self.batch.n_tokens
-        tokens = sequence.tokens[chunk.start : chunk.start + chunk.count]
+        tokens = sequence.tokens[chunk.start : chunk.start + chunk.count - len(chunk.draft)]
+        if chunk.draft:
+            tokens = np.append(tokens, np.array(chunk.draft, np.int32))
         self.batch.extend(tokens, chunk.start, sequence.slot, chunk.output == "last")
         if chunk.output == "all":
             self.batch.logits[start : self.batch.n_tokens] = 1
@@ -133,32 +135,62 @@ class Runner:
         index = 0
         for chunk in plan.chunks:
             sequence = chunk.sequence
-            sequence.n_computed += chunk.count
-            if chunk.output == "all":
-                self._prompt_logprobs(chunk, index)
+            if chunk.draft:
+                results += self._verify(chunk, index)
+            else:
+                sequence.n_computed += chunk.count
+                if chunk.output == "all":
+                    self._prompt_logprobs(chunk, index)
+                if sequence.n_computed == sequence.n_tokens:
+                    results.append(self._sample_one(sequence, index + chunk.count - 1))
             index += chunk.count
-            if sequence.n_computed == sequence.n_tokens:
-                sequence.phase = Phase.DECODING
-                results.append(self._sample_one(sequence, index - 1))
         return results
 
-    def _sample_one(self, sequence: Sequence, index: int) -> Sampled:
+    def _verify(self, chunk: Chunk, index: int) -> list[Sampled]:
+        """Sample after the last token and after each guess, up to the first guess that was wrong."""
+        sequence, draft = chunk.sequence, chunk.draft
+        results: list[Sampled] = []
+        for i in range(chunk.count):
+            sampled = self._sample_one(sequence, index + i, draft[:i])
+            results.append(sampled)
+            sequence.n_computed += 1
+            if sampled.error is not None or sampled.stop or i == len(draft) or sampled.token != draft[i]:
+                break
+        held = len(results) - 1
+        sequence.draft_length.result(len(draft), held)
+        if held < len(draft):
+            self.trim(sequence, sequence.n_computed)
+        return results
+
+    def trim(self, sequence: Sequence, n_tokens: int) -> None:
+        """Forget what the memory holds of a sequence after its first `n_tokens` tokens."""
+        self.context.memory.seq_rm(sequence.slot, n_tokens, -1)
+        sequence.n_computed = n_tokens
+
+    @property
+    def can_draft(self) -> bool:
+        """Whether wrong guesses can be taken out of the memory again."""
+        model = self.context.model
+        return self._can_cut and not model.is_recurrent and not model.is_hybrid
+
+    def _sample_one(self, sequence: Sequence, index: int, ahead: tuple[int, ...] = ()) -> Sampled:
+        """`ahead`: guesses that held, after the tokens that the sequence has."""
         request = sequence.request
         if sequence.n_tokens >= sequence.limit:
             return Sampled(sequence)  # the prompt was all that was asked for
         try:
             if not (request.logits_processors or request.stopping_criteria or request.logprobs is not None):
                 return Sampled(sequence, sequence.sampler.sample(self.context, index))
-            return self._sample_watched(sequence, index)
+            return self._sample_watched(sequence, index, ahead)
         except Exception as error:  # of this request alone: a callback, a grammar that cannot go on
             return Sampled(sequence, error=error)
 
-    def _sample_watched(self, sequence: Sequence, index: int) -> Sampled:
+    def _sample_watched(self, sequence: Sequence, index: int, ahead: tuple[int, ...]) -> Sampled:
         """Sample where someone wants to see or change the logits."""
         request = sequence.request
         logits = self.context.logits(index)
         if request.logits_processors or request.stopping_criteria:
-            ids = sequence.view().copy()
+            ids = np.append(sequence.view(), np.array(ahead, np.int32))
             scores: Any = logits.copy()
             for processor in request.logits_processors:
                 scores = processor(ids, scores)

@@ -31,12 +31,16 @@ class Admission:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Compute tokens [start, start + count) of a sequence. `output`: "none", "last", or "all" tokens need logits."""
+    """Compute tokens [start, start + count) of a sequence, of which the last ones may be guesses (`draft`).
+
+    `output`: "none", "last", or "all" tokens need logits; all do where there is a draft.
+    """
 
     sequence: Sequence
     start: int
     count: int
     output: str
+    draft: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Scheduler:
         """The slot is ready and holds `kept` tokens of the sequence (never more than the admission's keep)."""
         sequence = admission.sequence
         sequence.slot, sequence.n_computed, sequence.n_cached = admission.slot, kept, kept
-        sequence.phase = Phase.PROMPT
+        sequence.phase = Phase.RUNNING
         self.running.append(sequence)
 
     def plan(self) -> StepPlan | None:
@@ -105,9 +109,16 @@ class Scheduler:
             return None
         if self.running[0].request.kind == "embed":
             return self._plan_embed()
-        chunks = [Chunk(s, s.n_computed, 1, "last") for s in self.running if s.phase is Phase.DECODING]
-        left = self.budget - len(chunks)
-        for sequence in sorted((s for s in self.running if s.phase is Phase.PROMPT), key=lambda s: s.order):
+        decoding = [s for s in self.running if s.decoding]
+        left = self.budget - len(decoding)
+        chunks: list[Chunk] = []
+        for sequence in decoding:
+            draft = sequence.draft[:left] if sequence.draft else ()
+            left -= len(draft)
+            chunks.append(Chunk(sequence, sequence.n_computed, 1 + len(draft), "all" if draft else "last", draft))
+        if len(decoding) == len(self.running):
+            return StepPlan(tuple(chunks))
+        for sequence in sorted((s for s in self.running if not s.decoding), key=lambda s: s.order):
             if left <= 0:
                 break
             chunk = self._prompt_chunk(sequence, left)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_bind.engine.request import Request
+from llama_bind.engine.speculative import DraftLength
 from llama_bind.text.assembler import TextAssembler
 from llama_bind.values import FinishReason, PieceEvent, TokenLogprob
 
@@ -16,11 +17,10 @@ __all__ = ["Phase", "Sequence"]
 
 
 class Phase(enum.Enum):
-    """WAITING for a slot, PROMPT being computed, DECODING token by token, FINISHED."""
+    """WAITING for a slot, RUNNING in one, FINISHED."""
 
     WAITING = "waiting"
-    PROMPT = "prompt"
-    DECODING = "decoding"
+    RUNNING = "running"
     FINISHED = "finished"
 
 
@@ -32,6 +32,7 @@ class Sequence:
         n_computed: How many of them the memory holds.
         slot: Sequence id in the context while running.
         sampler: The runner's chain for this request, opaque here.
+        draft: Guesses of the next tokens, to be checked in the next step.
         limit: Most tokens it may hold (prompt and generated), from the context and max_tokens.
     """
 
@@ -48,6 +49,8 @@ class Sequence:
         self.slot = -1
         self.limit = limit
         self.sampler: Any = None
+        self.draft: tuple[int, ...] = ()
+        self.draft_length = DraftLength()
         self.assembler = TextAssembler(request.stop)
         self.prompt_logprobs: list[TokenLogprob | None] = []
         self.finish_reason: FinishReason | None = None
@@ -63,6 +66,11 @@ class Sequence:
     @property
     def n_generated(self) -> int:
         return self.n_tokens - self.n_prompt
+
+    @property
+    def decoding(self) -> bool:
+        """Whether only the last generated token is left to compute (else part of the prompt is, or all again)."""
+        return self.n_generated > 0 and self.n_computed + 1 == self.n_tokens
 
     @property
     def order(self) -> tuple[int, int]:

@@ -19,8 +19,9 @@ class EngineStats:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     decode_seconds: float = 0.0
-    step_seconds: float = 0.0
     waiting: int = 0
     running: int = 0
 

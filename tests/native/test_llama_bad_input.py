@@ -248,8 +248,9 @@ def test_a_megabyte_of_text() -> None:
 
 
 def test_an_empty_prompt_begins_with_bos() -> None:
-    for prompt in ("", b"", []):
-        result = shared()(prompt, max_tokens=2, ignore_eos=True)  # type: ignore[arg-type]
+    prompts: tuple[Any, ...] = ("", b"", [])
+    for prompt in prompts:
+        result = shared()(prompt, max_tokens=2, ignore_eos=True)
         assert result["usage"] is not None
         assert (result["usage"]["prompt_tokens"], result["usage"]["completion_tokens"]) == (1, 2)
 

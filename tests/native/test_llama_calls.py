@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_bind import Llama, LlamaGrammar
+from llama_bind import Llama, LlamaGrammar, PromptLookup
 from llama_bind.errors import StateError, UnsupportedError
 from tests.core_helpers import model_file
 from tests.llamas import shared, tiny
@@ -187,7 +187,7 @@ def test_logit_bias_and_logits_processor_both_apply() -> None:
         return scores
 
     options: dict[str, Any] = {"max_tokens": 3, "temperature": 0}
-    bias = {token: 90.0, str(other): 80.0}
+    bias: Any = {token: 90.0, str(other): 80.0}
     assert text_of(llm("x", logit_bias=bias, **options)) == "aaa"
     assert text_of(llm("x", logit_bias=bias, logits_processor=[no_a], **options)) == "bbb"
 
@@ -398,6 +398,27 @@ def test_lora_changes_the_text() -> None:
     with tiny(lora_path=lora) as one, tiny(loras=[(lora, 0.0)]) as off:
         assert text_of(one("Hello", max_tokens=8, **GREEDY)) != plain
         assert text_of(off("Hello", max_tokens=8, **GREEDY)) == plain
+
+
+def test_guesses_do_not_change_the_text() -> None:
+    plain = shared()
+    prompt = "one two three one two three one two"
+    with tiny(draft_model=PromptLookup()) as fast, tiny(draft_model=lambda _ids: [5, 6, 7]) as wrong:
+        for options in (GREEDY, {"temperature": 1.5, "seed": 11}):
+            want = text_of(plain(prompt, max_tokens=40, **options))
+            assert text_of(fast(prompt, max_tokens=40, **options)) == want
+            assert text_of(wrong(prompt, max_tokens=40, **options)) == want
+        assert fast.engine.stats.accepted_tokens > 0
+        chat = [{"role": "user", "content": "Hi"}]
+        assert (
+            fast.create_chat_completion(chat, max_tokens=20, **GREEDY)["choices"]
+            == plain.create_chat_completion(chat, max_tokens=20, **GREEDY)["choices"]
+        )
+        logprobs = fast(prompt, max_tokens=20, logprobs=1, **GREEDY)["choices"][0]["logprobs"]
+        assert logprobs is not None
+        assert len(logprobs["tokens"]) == 20
+    with pytest.raises(UnsupportedError, match="draft_model"):
+        tiny("mamba", draft_model=PromptLookup())
 
 
 def test_tokens_of_the_vocabulary() -> None:

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {*BASE},
     "llama": {*BASE, "_kwargs", "calls", "chats", "core", "engine", "hub", "prompts", "results", "structured"},
     "cli": {*BASE, "core", "hub", "lib", "llama"},
-    "": {"errors", "llama", "params", "structured", "values", "version"},
+    "": {"engine", "errors", "llama", "params", "structured", "values", "version"},
     "__main__": {"cli"},
 }
 """Layer -> layers it may import besides itself. The facade's own helpers (calls, prompts, results) are beside it."""
