@@ -403,7 +403,7 @@ class Context(Handle):
         for adapter, scale in pairs:
             if adapter.model is not self.model:
                 raise AdapterError("the adapter was loaded for another model", path=adapter.path)
-            if not np.isfinite(np.float32(scale)):
+            if not abs(scale) < 3.4e38:
                 raise InputError(f"the scale of an adapter must be a finite number, not {scale}", param="scale")
         if len({id(adapter) for adapter, _ in pairs}) != len(pairs):
             raise AdapterError("an adapter is given twice; add up the scales")
