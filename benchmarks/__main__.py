@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.machine import ROOT, OtherWork, commit, describe
+from benchmarks.pairs import Limits, run
 from benchmarks.registry import Benchmark, Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -45,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-m", "--model", default=DEFAULT_MODEL, help="GGUF file or known name (default: %(default)s)")
     run.add_argument("-t", "--threads", type=int, default=2, help="threads of both sides (default: %(default)s)")
     run.add_argument("-r", "--repeats", type=int, default=5, help="pairs of processes (default: %(default)s)")
+    run.add_argument("-i", "--inner", type=int, default=3, help="measurements per process (default: %(default)s)")
+    run.add_argument(
+        "--retries",
+        type=int,
+        default=Limits.retries,
+        help="how often a measurement is made again when other processes were busy (default: %(default)s)",
+    )
     run.add_argument("--no-save", action="store_true", help="print only")
     return parser
 
@@ -58,23 +66,23 @@ def _chosen(names: list[str], known: tuple[Benchmark, ...]) -> list[Benchmark]:
 
 
 def _run(options: argparse.Namespace, chosen: list[Benchmark]) -> int:
-    from benchmarks.pairs import Limits, run
     from benchmarks.report import Occasion, append, table
     from llama_bind.hub import resolve_model
 
-    if options.threads < 1 or options.repeats < 1:
-        sys.exit("error: --threads and --repeats are at least 1")
-    settings = Settings(Path(resolve_model(options.model)), threads=options.threads)
+    if options.threads < 1 or min(options.repeats, options.inner) < 1:
+        sys.exit("error: --threads, --repeats and --inner are at least 1")
+    settings = Settings(Path(resolve_model(options.model)), threads=options.threads, inner=options.inner)
     occasion = Occasion(
         datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
         commit(),
         describe(),
         shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
     )
+    limits = Limits(options.repeats, retries=max(0, options.retries))
     whole = OtherWork()
     results = []
     for benchmark in chosen:
-        result = run(benchmark, settings, Limits(options.repeats), lambda text: print(text, file=sys.stderr))
+        result = run(benchmark, settings, limits, lambda text: print(text, file=sys.stderr))
         results.append(result)
         if not options.no_save:
             append(RESULTS, [result], occasion)

@@ -1,7 +1,8 @@
-"""Which part of the time goes to native calls: every C function of `llama_bind.lib` gets a clock around it.
+"""Which part of a thread's CPU time goes to native calls: every C function of `llama_bind.lib` gets a clock around it.
 
-The clocks cost about a third of a microsecond a call, all of which counts as Python's: what is found is an upper bound.
-ctypes' own conversion of arguments and results counts as part of the call.
+The clock is the thread's CPU time, so that a machine with other work does not change what is found. The clocks cost
+about a microsecond a call, all of which counts as Python's: what is found is an upper bound. ctypes' own conversion of
+arguments and results counts as part of the call.
 
 Not for: measuring speed; the clocks slow the process down.
 """
@@ -18,7 +19,10 @@ from llama_bind.lib import _ctypes
 __all__ = ["Calls", "python_time_per_step"]
 
 Call = tuple[int, str, int, int]
-"""Thread, C function, start and end in ns."""
+"""Thread, C function, the thread's CPU time at start and end in ns."""
+
+CALLED_BY_C = frozenset({"lb_abort_flag", "lb_log_drop"})
+"""Functions whose address is handed to C, which calls them itself."""
 
 
 class Calls:
@@ -34,7 +38,8 @@ class Calls:
         declare = _ctypes._declare
 
         def declare_timed(binding: _ctypes.Binding, restype: Any, argtypes: list[Any]) -> Any:
-            return self._timed(binding.name, declare(binding, restype, argtypes))
+            function = declare(binding, restype, argtypes)
+            return function if binding.name in CALLED_BY_C else self._timed(binding.name, function)
 
         _ctypes._declare = declare_timed
 
@@ -44,7 +49,7 @@ class Calls:
         return log
 
     def _timed(self, name: str, function: Any) -> Callable[..., Any]:
-        now, thread = time.perf_counter_ns, threading.get_ident
+        now, thread = time.thread_time_ns, threading.get_ident
 
         def timed(*arguments: Any) -> Any:
             start = now()
@@ -56,8 +61,10 @@ class Calls:
 
 
 def python_time_per_step(calls: list[Call], step: str) -> list[float]:
-    """Microseconds between native calls, for each step: from one call of a function whose name ends in `step` to the
-    next one in the same thread (the one that made most such calls). The first two steps are left out: caches fill.
+    """Microseconds of CPU time between native calls, for each step.
+
+    A step goes from one call of a function whose name ends in `step` to the next one in the same thread (the one that
+    made most such calls). The first two steps are left out: caches fill.
 
     Raises:
         ValueError: fewer than four steps.

@@ -5,6 +5,7 @@ The last line on standard output is the measurement as JSON. Not for: people (th
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,11 @@ def measure(benchmark: Benchmark, side: SideName, settings: Settings) -> Measure
         RuntimeError: the process failed; the message holds the end of what it wrote.
     """
     command = [sys.executable, "-m", "benchmarks.side", benchmark.name, side, settings.to_json()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    # Without its bytecode caches, Python would compile every module again in every process.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode != 0 or not lines:
         raise RuntimeError(
