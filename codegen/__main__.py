@@ -1,4 +1,7 @@
-"""``python -m codegen``: write the mirror and its report; ``--check``: compare them with what lies there."""
+"""``python -m codegen``: write all that is generated; ``--check``: compare with what lies there.
+
+The mirror and its report, the facts about models, the keyword arguments, the pages of options and commands.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import difflib
 import sys
 from pathlib import Path
 
-from codegen import emit, guard, headers, report
+from codegen import emit, guard, headers, kwargs, model_facts, options_page, report
 from codegen.parse import parse
+from llama_bind.cli import reference
 
 
 def main() -> int:
@@ -20,9 +24,13 @@ def main() -> int:
     mirror = parse()
     wanted = {headers.OUTPUT / f"{name}.py": text for name, text in emit.modules(mirror).items()}
     wanted[headers.ROOT / "codegen" / "REPORT.md"] = report.text(mirror)
+    wanted[model_facts.TARGET] = model_facts.generate()
+    wanted[kwargs.TARGET] = kwargs.generate()
+    wanted[options_page.TARGET] = options_page.generate()
+    wanted[headers.ROOT / "docs" / "cli.md"] = reference.markdown()
     stale += _apply(wanted, check)
     if stale:
-        print("The generated files differ from the headers: run `python -m codegen`.", file=sys.stderr)
+        print("The generated files differ from their sources: run `python -m codegen`.", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -1,14 +1,13 @@
-"""Writes ``llama_bind/_kwargs.py``: the keyword arguments of calls as TypedDicts, from ``params.py``.
+"""Makes ``llama_bind/_kwargs.py``: the keyword arguments of calls as TypedDicts, from ``params.py``.
 
-``python -m codegen.kwargs`` writes, ``--check`` compares and exits 1 with a diff. Type checkers cannot derive a
-TypedDict from a dataclass; this keeps one definition all the same. Not for: the C mirror (``codegen.__main__``).
+Type checkers cannot derive a TypedDict from a dataclass; this keeps one definition all the same.
+
+Not for: writing files (``python -m codegen`` does).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from llama_bind.options import options_of
 
 TARGET = Path(__file__).resolve().parent.parent / "llama_bind" / "_kwargs.py"
 
-HEAD = '''"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen.kwargs``: do not edit."""
+HEAD = '''"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen``: do not edit."""
 
 from __future__ import annotations
 
@@ -76,19 +75,3 @@ def _doc(text: str) -> list[str]:
         return [one]
     wrapped = textwrap.wrap(text, 112)
     return [f'    """{wrapped[0]}', *(f"    {line}" for line in wrapped[1:]), '    """']
-
-
-def main(arguments: list[str]) -> int:
-    """Write, or with ``--check`` compare; gives the exit status."""
-    text = generate()
-    if "--check" not in arguments:
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-    diff = list(difflib.unified_diff(old.splitlines(), text.splitlines(), "committed", "generated", lineterm=""))
-    print("\n".join(diff))
-    return 1 if diff else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,7 @@
 
 Read from ``src/llama-arch.cpp`` (architectures, tensor names and the operation each is used with),
 ``src/llama-vocab.cpp`` (tokenizers and pre-tokenizers) and ``src/llama-hparams.h`` (limits). Fails when a table is not
-found or looks too small, so that a change upstream is noticed. Run ``python -m codegen.model_facts`` after a bump;
-``--check`` compares.
+found or looks too small, so that a change upstream is noticed. Run ``python -m codegen`` after a bump.
 
 Not for: the C functions (that is the mirror).
 """
@@ -11,7 +10,6 @@ Not for: the C functions (that is the mirror).
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -21,18 +19,6 @@ WIDTH = 120
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "vendor" / "llama.cpp" / "src"
 TARGET = ROOT / "llama_bind" / "core" / "gguf_facts.py"
-
-
-def main(arguments: list[str]) -> int:
-    """Write the module, or with ``--check`` say whether it is up to date (0) or not (1)."""
-    text = generate()
-    if "--check" in arguments:
-        same = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text
-        state = "up to date" if same else "out of date: run python -m codegen.model_facts"
-        print(f"{TARGET.relative_to(ROOT)} is {state}")
-        return 0 if same else 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
 
 
 def generate() -> str:
@@ -145,7 +131,3 @@ def _filled(items: Iterable[str]) -> list[str]:
             lines.append("")
         lines[-1] += f" {item},"
     return ["   " + line for line in lines]
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen.kwargs``: do not edit."""
+"""Keyword arguments of `Llama` and its calls, written by ``python -m codegen``: do not edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the reference of the command line as Markdown: ``python -m llama_bind.cli.reference > docs/cli.md``.
+"""Writes the reference of the command line as Markdown: ``python -m codegen``.
 
 From the parsers themselves, so it cannot say anything else than the program does.
 Not for: ``--help``, which is argparse's.
@@ -37,7 +37,7 @@ The exit status is 0, 1 for an error, 2 for a wrong call, 130 after Ctrl-C. An e
 Options of models, contexts and sampling have the names of the Python keyword arguments, with hyphens or underscores.
 Each can also come from the environment: `LLAMA_BIND_N_CTX=4096` is `--n-ctx 4096`; the command line wins.
 
-This page is written by `python -m llama_bind.cli.reference`.
+This page is written by `python -m codegen`.
 """
 
 

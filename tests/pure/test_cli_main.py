@@ -155,7 +155,7 @@ def test_only_the_command_that_runs_is_imported() -> None:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    assert DOCS.read_text(encoding="utf-8") == markdown(), "run: python -m llama_bind.cli.reference > docs/cli.md"
+    assert DOCS.read_text(encoding="utf-8") == markdown(), "run: python -m codegen"
 
 
 # -- which model -------------------------------------------------------------------------------------------------
