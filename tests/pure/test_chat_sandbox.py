@@ -31,6 +31,8 @@ def ended(source: str) -> str:
 @pytest.mark.parametrize(
     "source",
     [
+        "{% set x = range(99999)|list %}{% for i in x %}{% for j in x %}{% endfor %}{% endfor %}",
+        "{% set x = range(99999)|list %}{% for i in x %}{% for j in x if false %}{% endfor %}{% endfor %}",
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
         "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
