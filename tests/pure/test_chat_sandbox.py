@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +19,25 @@ from llama_bind.errors import InputError, TemplateError
 MESSAGES = [{"role": "user", "content": "hello"}]
 QUICK = TemplateLimits(seconds=0.2)
 NS = "{% set ns = namespace(x=['a'], y=['a'], t='aa', n=3) %}"
+
+
+@pytest.fixture(autouse=True)
+def _clock() -> Iterator[None]:
+    """Should a limit be broken, the test fails instead of running for ever (where there are alarms)."""
+
+    def ring(*_: object) -> None:
+        raise AssertionError("the template did not end")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(120)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def ended(source: str) -> str:
