@@ -100,6 +100,11 @@ bool lb_abort_flag(void * data) {
 
 void lb_log_drop(enum ggml_log_level, const char *, void *) {}
 
+ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint) {
+    auto add = reinterpret_cast<ggml_backend_reg_t (*)(const char *)>(function);
+    return guarded<ggml_backend_reg_t>(nullptr, [=]() -> ggml_backend_reg_t { return add(endpoint); });
+}
+
 int32_t lb_fail(int32_t how) {
     return guarded<int32_t>(INT32_MIN, [=]() -> int32_t {
         if (how == 0) {

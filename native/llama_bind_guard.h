@@ -52,6 +52,10 @@ LB_API bool lb_abort_flag(void * data);
 // A log callback that drops every line: for the time after the interpreter has ended.
 LB_API void lb_log_drop(enum ggml_log_level level, const char * text, void * data);
 
+// Calls ggml_backend_rpc_add_server (function: its address, which the RPC backend gives), which aborts when the server
+// does not answer. NULL when it failed.
+LB_API ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint);
+
 // Fails on purpose, to show what a guarded call does with it. how = 0: a failed ggml assertion, 1: a C++ exception,
 // 2: something thrown that is not a std::exception; anything else: no failure, and how is returned.
 LB_API int32_t lb_fail(int32_t how);

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_bind.core.backend import ensure_backend
-from llama_bind.errors import InputError, UnsupportedError
+from llama_bind.errors import InputError, NativeAbortError, UnsupportedError
 from llama_bind.lib import ggml_backend_h as gb
-from llama_bind.lib import llama_h
+from llama_bind.lib import guard_h, llama_h
+from llama_bind.lib._guard import check_guard
 from llama_bind.options import nearest
 
 __all__ = ["Device", "add_rpc_servers", "buffer_types", "devices", "find_devices", "has_gpu", "system_info"]
@@ -44,7 +45,8 @@ def devices() -> list[Device]:
         if address is None:
             continue
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        gb.ggml_backend_dev_memory(address, ctypes.byref(free), ctypes.byref(total))
+        guard_h.lb_ggml_backend_dev_memory(address, ctypes.byref(free), ctypes.byref(total))
+        check_guard()  # an RPC server that has gone fails here
         registry = gb.ggml_backend_dev_backend_reg(address)
         found.append(
             Device(
@@ -129,14 +131,18 @@ def add_rpc_servers(endpoints: Sequence[str]) -> None:
     address = gb.ggml_backend_reg_get_proc_address(registry, b"ggml_backend_rpc_add_server")
     if not address:
         raise UnsupportedError("the RPC backend of this build cannot add servers")
-    add = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(address)
     for endpoint in endpoints:
         if endpoint in _rpc_servers:
             continue
-        added = add(endpoint.encode())
+        added = guard_h.lb_rpc_add_server(address, endpoint.encode())
+        try:
+            check_guard()
+        except NativeAbortError as error:
+            raise UnsupportedError(f"the RPC server {endpoint} does not answer: {error.native_message}") from error
         if not added:
             raise UnsupportedError(f"the RPC server {endpoint} cannot be reached or has no devices")
-        gb.ggml_backend_register(added)
+        guard_h.lb_ggml_backend_register(added)
+        check_guard()
         _rpc_servers.add(endpoint)
 
 

@@ -217,8 +217,8 @@ class Model(Handle):
 
 
 def _paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
-    given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     try:
+        given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
         paths = tuple(str(Path(os.fspath(item))) for item in given)
     except TypeError as error:
         raise InputError(f"path must be a path or a list of them: {error}", param="path") from error

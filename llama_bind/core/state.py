@@ -89,7 +89,7 @@ def save_state(context: Context) -> bytes:
         return _saved(context, _ALL, 0, 0, size, lambda data, n: guard_h.lb_llama_state_get_data(pointer, data, n))
 
 
-def load_state(context: Context, state: bytes) -> None:
+def load_state(context: Context, state: bytes | bytearray | memoryview) -> None:
     """Replace everything the memory holds.
 
     Raises:
@@ -142,7 +142,7 @@ def save_seq_state(context: Context, seq_id: int, flags: int = 0) -> bytes:
     return state
 
 
-def load_seq_state(context: Context, state: bytes, seq_id: int, flags: int = 0) -> None:
+def load_seq_state(context: Context, state: bytes | bytearray | memoryview, seq_id: int, flags: int = 0) -> None:
     """Replace what the memory holds of sequence `seq_id` by a saved sequence, which may have had another id.
 
     Raises:
@@ -248,7 +248,7 @@ def _saved(context: Context, seq: int, flags: int, ticket: int, size: int, get: 
     return bytes(state)
 
 
-def _payload(context: Context, state: bytes, seq: int | None, flags: int) -> memoryview:
+def _payload(context: Context, state: bytes | bytearray | memoryview, seq: int | None, flags: int) -> memoryview:
     if not isinstance(state, (bytes, bytearray, memoryview)):
         raise InputError(f"state must be bytes, not {type(state).__name__}", param="state")
     if len(state) < _HEADER.size:

@@ -163,6 +163,14 @@ def lb_log_drop(level: ggml_log_level | int, text: Chars, data: Address, /) -> N
     """A log callback that drops every line: for the time after the interpreter has ended."""
 
 
+@_bind(ggml_backend_reg_t, [c_void_p, c_char_p])
+def lb_rpc_add_server(function: Address, endpoint: Chars, /) -> int | None:
+    """Calls ggml_backend_rpc_add_server (function: its address, which the RPC backend gives), which aborts when
+    the server
+    does not answer. NULL when it failed.
+    """
+
+
 @_bind(c_int32, [c_int32])
 def lb_fail(how: int, /) -> int:
     """Fails on purpose, to show what a guarded call does with it. how = 0: a failed ggml assertion, 1: a C++
