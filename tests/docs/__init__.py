@@ -1,0 +1,1 @@
+"""What the tests of the documents share: code blocks, shell commands, links. Not for: running models."""
