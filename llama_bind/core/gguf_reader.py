@@ -432,8 +432,10 @@ def _not_gguf(head: bytes) -> str:
         return "it is a web page; the download went to the wrong address or needs a login"
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "it is a safetensors file; convert the model to GGUF"
-    if head and all(b in b"\t\n\r\f" or 32 <= b < 127 for b in head):
+    if len(head) < 4:
+        return "it is too short"
+    if all(b in b"\t\n\r\f" or 32 <= b < 127 for b in head):
         return "it is a text file"
-    if len(head) < 4 or head[:4] == bytes(4):
-        return "too short" if len(head) < 4 else "it starts with zeros: the download did not finish"
+    if head[:4] == bytes(4):
+        return "it starts with zeros: the download did not finish"
     return f"it starts with {head[:4]!r} instead of b'GGUF'"
