@@ -47,7 +47,7 @@ class Batch:
         seq_ids: int32, shape (capacity, n_seq_max).
         logits: int8, shape (capacity,): not 0 where output is wanted.
         struct: the C struct; `n_tokens` is kept in it.
-        u_tokens, u_n_seq_id, u_seq_ids: the same memory as uint32.
+        u_tokens, u_pos, u_n_seq_id, u_seq_ids: the same memory as uint32.
 
     Raises:
         InputError: a size that is not positive or absurd.
@@ -66,6 +66,7 @@ class Batch:
         "struct",
         "tokens",
         "u_n_seq_id",
+        "u_pos",
         "u_seq_ids",
         "u_tokens",
     )
@@ -85,6 +86,7 @@ class Batch:
         self._rows = self.seq_ids.ctypes.data + np.arange(count, dtype=np.uintp) * self.seq_ids.strides[0]
         # The same numbers without sign: one comparison finds what is negative or too large.
         self.u_tokens = self.tokens.view(np.uint32)
+        self.u_pos = self.pos.view(np.uint32)
         self.u_n_seq_id = self.n_seq_id.view(np.uint32)
         self.u_seq_ids = self.seq_ids.view(np.uint32)
         struct = llama_h.llama_batch()

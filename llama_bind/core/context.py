@@ -59,6 +59,7 @@ class Context(Handle):
         n_ctx: tokens of context in all; n_ctx_seq: for one sequence.
         n_batch: most tokens in one `decode`; n_ubatch: most computed at once.
         n_seq_max: sequence ids are 0 to n_seq_max - 1. `kv_unified`: whether sequences share one cache.
+        type_k, type_v: ggml's numbers of the types of the caches.
         n_vocab: length of a row of logits.
         pooling_type: ``LLAMA_POOLING_TYPE_*`` number in use.
     """
@@ -81,8 +82,10 @@ class Context(Handle):
         self.n_ubatch = int(llama_h.llama_n_ubatch(pointer))
         self.n_seq_max = int(llama_h.llama_n_seq_max(pointer))
         self.kv_unified = bool(struct.kv_unified)
+        self.type_k, self.type_v = int(struct.type_k), int(struct.type_v)
         self.n_vocab = model.vocab.n_tokens
         self.pooling_type = int(llama_h.llama_pooling_type(pointer))
+        self._pos_end = min(model.n_pos_max or 2**31, 2**31)
         self._embeddings = bool(struct.embeddings)
         self._causal = bool(llama_h.llama_get_causal_attn(pointer))
         self._memory: weakref.ref[Memory] | None = None
@@ -196,8 +199,8 @@ class Context(Handle):
             bad = batch.tokens[:count]
             raise TokenError(int(bad[(bad < 0) | (bad >= self.n_vocab)][0]), self.n_vocab, param="batch")
         sections = 4 if batch.n_embd and self.model.is_mrope else 1
-        if batch.pos[: count * sections].min() < 0:
-            raise InputError("positions must not be negative", param="batch")
+        if batch.u_pos[: count * sections].max() >= self._pos_end:
+            raise InputError(f"positions must be 0 to {self._pos_end - 1}", param="batch")
         # One subtraction folds "at least 1" into the unsigned comparison.
         if (batch.u_n_seq_id[:count] - np.uint32(1)).max() >= batch.n_seq_max:
             raise InputError(f"a token is in 1 to {batch.n_seq_max} sequences (n_seq_id)", param="batch")
@@ -210,7 +213,7 @@ class Context(Handle):
     def _is_plain(self, batch: Batch) -> bool:
         """The step of a single running sequence, without numpy's overhead for short arrays."""
         fits = 0 <= batch.tokens[0] < self.n_vocab and 0 <= batch.seq_ids[0, 0] < self.n_seq_max
-        return bool(fits and batch.pos[0] >= 0 and batch.n_seq_id[0] == 1)
+        return bool(fits and 0 <= batch.pos[0] < self._pos_end and batch.n_seq_id[0] == 1)
 
     def _wrong_count(self, count: int) -> str:
         if count <= 0:

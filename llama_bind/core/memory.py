@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llama_bind.errors import InputError, UnsupportedError
-from llama_bind.lib import guard_h, llama_h
+from llama_bind.lib import ggml_h, guard_h, llama_h
 from llama_bind.lib._guard import check_guard
 
 if TYPE_CHECKING:
@@ -43,9 +43,13 @@ class Memory:
 
     @property
     def can_shift(self) -> bool:
-        """Whether positions can be changed (`seq_add`, `seq_div`)."""
+        """Whether positions can be changed (`seq_add`, `seq_div`): not in recurrent parts, with M-RoPE, or in a bf16
+        K cache, which ggml's CPU code aborts on.
+        """
+        if self._context.model.is_mrope or self._context.type_k == ggml_h.GGML_TYPE_BF16:
+            return False
         with self._context._use():
-            return bool(llama_h.llama_memory_can_shift(self._pointer)) and not self._context.model.is_mrope
+            return bool(llama_h.llama_memory_can_shift(self._pointer))
 
     def clear(self, data: bool = True) -> None:
         """Forget everything; `data` also zeroes the buffers."""
@@ -142,7 +146,7 @@ class Memory:
     def _check_shift(self, seq_id: int) -> None:
         self._check_seq(seq_id, "seq_id")
         if not self.can_shift:
-            raise UnsupportedError("the memory of this model cannot shift positions")
+            raise UnsupportedError("the memory of this context cannot shift positions (can_shift is False)")
 
 
 def _position(value: int, param: str) -> int:

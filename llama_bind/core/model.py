@@ -29,6 +29,8 @@ from llama_bind.params import SAMPLERS, ModelParams
 
 __all__ = ["Model"]
 
+# Architectures whose positions are rows of a tensor (LLM_TENSOR_POS_EMBD); MPT only when it does not use ALiBi.
+_LEARNED_POSITIONS = frozenset({"bert", "gpt2", "starcoder", "mpt"})
 _SAMPLER_ALIASES = {"typ_p": "typical_p", "typ": "typical_p", "temp": "temperature", "nucleus": "top_p"}
 # llama_model_meta_key -> field of SamplingParams and its type
 _SAMPLING: tuple[tuple[int, str, Callable[[str], Any]], ...] = (
@@ -175,6 +177,17 @@ class Model(Handle):
     def ftype_name(self) -> str:
         """The quantization's name, e.g. "Q4_K - Medium"."""
         return (llama_h.llama_ftype_name(self.ftype) or b"").decode("utf-8", "replace")
+
+    @functools.cached_property
+    def n_pos_max(self) -> int | None:
+        """How many positions the model knows, for one that learned each of them; None for all others (RoPE, ALiBi).
+
+        llama.cpp fails an assertion, perhaps in a thread where nothing can catch it, when a position is beyond.
+        """
+        alibi = self.metadata.get(f"{self.arch}.attention.max_alibi_bias", "0")
+        if self.arch not in _LEARNED_POSITIONS or (self.arch == "mpt" and alibi.strip("0.") != ""):
+            return None
+        return self.n_ctx_train
 
     def meta_int(self, name: str) -> int | None:
         """The architecture's whole number ``{arch}.{name}``, or None."""

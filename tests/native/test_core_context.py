@@ -214,6 +214,22 @@ def test_an_encoder_takes_a_whole_text_at_once() -> None:
     assert context.memory.seq_pos_max(0) == -1
 
 
+def test_positions_that_a_model_never_learned() -> None:
+    model = shared_model("bert")
+    assert model.n_pos_max == 512
+    assert shared_model().n_pos_max is None
+    context = make_context(model, embedding=True, n_ctx=1024)
+    batch = Batch(2)
+    for tokens, pos in (([5], 512), ([5, 6], 511)):
+        batch.clear()
+        batch.extend(tokens, pos)
+        with pytest.raises(InputError, match="0 to 511"):
+            context.decode(batch)
+    batch.clear()
+    batch.extend([5, 6], 510)
+    context.decode(batch)
+
+
 def test_rank_pooling_gives_scores() -> None:
     model = shared_model("bert", pooling_type=4)
     context = make_context(model, embedding=True)
@@ -315,7 +331,10 @@ def test_defaults_decide_themselves() -> None:
     assert context.n_ctx == 512  # the model's
     assert context.n_threads >= 1
     assert not context.kv_unified
-    assert Context.create(shared_model(), ContextParams(n_seq_max=4)).kv_unified
+    separate = Context.create(shared_model(), ContextParams(n_seq_max=4))
+    assert (separate.kv_unified, separate.n_ctx, separate.n_ctx_seq) == (False, 2048, 512)
+    unified = Context.create(shared_model(), ContextParams(n_seq_max=4, kv_unified=True))
+    assert (unified.kv_unified, unified.n_ctx, unified.n_ctx_seq) == (True, 512, 512)
     assert Context.create(shared_model(), ContextParams(n_ctx=0)).n_ctx == 512
     assert Context.create(shared_model(), n_ctx_default=256).n_ctx == 256
 

@@ -17,7 +17,7 @@ import pytest
 from llama_bind.core.adapter import Adapter
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
-from llama_bind.core.handle import EXIT_TIMEOUT, Handle
+from llama_bind.core.handle import Handle
 from llama_bind.core.model import Model
 from llama_bind.errors import ClosedError, DecodeAbortedError, ForkedError, LlamaBindError
 from llama_bind.params import ContextParams, ModelParams
@@ -271,9 +271,10 @@ def test_closing_while_another_thread_tokenizes() -> None:
 
 
 def test_clean_exit_with_everything_open() -> None:
-    start = time.monotonic()
     child = run_child(
         """
+        from llama_bind.core import handle
+        handle.EXIT_TIMEOUT = 3600  # nothing is running, so nothing may be waited for
         from llama_bind.core.adapter import Adapter
         model = Model.load(model_file())
         context = make_context(model, n_threads=2)
@@ -286,7 +287,6 @@ def test_clean_exit_with_everything_open() -> None:
         """
     )
     assert (child.returncode, child.stderr, child.stdout) == (0, "", "")
-    assert time.monotonic() - start < EXIT_TIMEOUT  # nothing was waited for
 
 
 def test_clean_exit_while_threads_compute() -> None:

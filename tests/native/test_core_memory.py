@@ -12,7 +12,7 @@ from tests.core_helpers import filled, make_context, shared_model
 
 
 def test_positions_after_each_operation() -> None:
-    memory = (context := make_context(n_seq_max=3)).memory
+    memory = (context := make_context(n_seq_max=3, kv_unified=True)).memory
     assert memory is context.memory
     assert (memory.seq_pos_min(0), memory.seq_pos_max(0)) == (-1, -1)
     filled(context, [5, 6, 7, 8])
@@ -32,7 +32,7 @@ def test_positions_after_each_operation() -> None:
 
 
 def test_a_copied_prefix_continues_like_the_original() -> None:
-    context = make_context(n_seq_max=2)
+    context = make_context(n_seq_max=2, kv_unified=True)
     filled(context, [5, 6, 7])
     context.memory.seq_cp(0, 1)
     rows = []
@@ -115,6 +115,9 @@ def test_removing_from_all_sequences() -> None:
 
 def test_shifting_needs_a_memory_that_can() -> None:
     assert make_context().memory.can_shift
+    assert not make_context(type_k="bf16").memory.can_shift
+    with pytest.raises(UnsupportedError):
+        make_context(type_k="bf16").memory.seq_div(0, 0, -1, 2)
     memory = make_context(shared_model("bert"), embedding=True).memory
     assert not memory.can_shift
     with pytest.raises(UnsupportedError):
