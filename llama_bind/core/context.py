@@ -20,7 +20,7 @@ import numpy.typing as npt
 from llama_bind.core import log
 from llama_bind.core.batch import Batch
 from llama_bind.core.context_native import Owned, Perf, Use, perf_of, pinned, set_callbacks
-from llama_bind.core.context_params import DEFAULT_N_CTX, describe, native_context_params
+from llama_bind.core.context_params import DEFAULT_N_CTX, can_rotate_k, describe, native_context_params
 from llama_bind.core.handle import Handle, Resource
 from llama_bind.core.memory import Memory
 from llama_bind.errors import (
@@ -85,6 +85,7 @@ class Context(Handle):
         self.type_k, self.type_v = int(struct.type_k), int(struct.type_v)
         self.n_vocab = model.vocab.n_tokens
         self.pooling_type = int(llama_h.llama_pooling_type(pointer))
+        self._can_rotate_k = can_rotate_k(model, self.type_k)
         self._pos_end = min(model.n_pos_max or 2**31, 2**31)
         self._embeddings = bool(struct.embeddings)
         self._causal = bool(llama_h.llama_get_causal_attn(pointer))

@@ -5,6 +5,7 @@ Not for: making the context (``context``), or the options themselves (``llama_bi
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from llama_bind.core import cpu
@@ -16,7 +17,7 @@ from llama_bind.params import CACHE_TYPES, ContextParams
 if TYPE_CHECKING:
     from llama_bind.core.model import Model
 
-__all__ = ["DEFAULT_N_CTX", "cache_type", "cell_bytes", "native_context_params"]
+__all__ = ["DEFAULT_N_CTX", "cache_type", "can_rotate_k", "cell_bytes", "native_context_params"]
 
 DEFAULT_N_CTX = 8192
 """Most tokens of context when `ContextParams.n_ctx` is unset."""
@@ -116,6 +117,20 @@ def cell_bytes(model: Model, type_k: int, type_v: int) -> int | None:
         return None  # differs from layer to layer
     rows = ggml_h.ggml_row_size(type_k, k * model.n_head_kv) + ggml_h.ggml_row_size(type_v, v * model.n_head_kv)
     return int(rows) * model.n_layer
+
+
+def can_rotate_k(model: Model, type_k: int) -> bool:
+    """Whether positions of a K cache of this type can be changed without a crash in llama.cpp.
+
+    ggml's CPU code has no RoPE of bf16. For quantized types llama.cpp needs its Hadamard rotation, which it switches on
+    for one head width in all layers, a multiple of 64 (``attn_rot_k`` in llama-kv-cache.cpp); otherwise it follows a
+    null pointer.
+    """
+    if not ggml_h.ggml_is_quantized(type_k):
+        return type_k != int(ggml_h.GGML_TYPE_BF16)
+    width = _head_width(model, "key_length")
+    uniform = model.meta_int("attention.key_length_swa") in (None, width)
+    return bool(width and width % 64 == 0 and uniform) and os.environ.get("LLAMA_ATTN_ROT_DISABLE", "0") in ("", "0")
 
 
 def _n_ctx(model: Model, params: ContextParams, struct: Any, n_ctx_default: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llama_bind.errors import InputError, UnsupportedError
-from llama_bind.lib import ggml_h, guard_h, llama_h
+from llama_bind.lib import guard_h, llama_h
 from llama_bind.lib._guard import check_guard
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class Memory:
 
     @property
     def can_shift(self) -> bool:
-        """Whether positions can be changed (`seq_add`, `seq_div`): not in recurrent parts, with M-RoPE, or in a bf16
-        K cache, which ggml's CPU code aborts on.
+        """Whether positions can be changed (`seq_add`, `seq_div`): not with M-RoPE, and not where the type of the K
+        cache makes llama.cpp crash (bf16, and quantized types unless the heads are a multiple of 64 wide).
         """
-        if self._context.model.is_mrope or self._context.type_k == ggml_h.GGML_TYPE_BF16:
+        if self._context.model.is_mrope or not self._context._can_rotate_k:
             return False
         with self._context._use():
             return bool(llama_h.llama_memory_can_shift(self._pointer))

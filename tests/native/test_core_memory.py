@@ -124,6 +124,21 @@ def test_shifting_needs_a_memory_that_can() -> None:
         memory.seq_add(0, 0, -1, 1)
 
 
+@pytest.mark.parametrize(("n_embd", "can"), [(64, False), (128, True)])
+def test_shifting_a_quantized_cache(n_embd: int, can: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shared_model(n_embd=n_embd)  # two heads
+    context = make_context(model, type_k="q8_0")
+    assert context.memory.can_shift is can
+    if can:
+        filled(context)
+        context.memory.seq_add(0, 0, -1, 3)
+        batch = Batch(1)
+        batch.append(9, 7, output=True)
+        context.decode(batch)
+        monkeypatch.setenv("LLAMA_ATTN_ROT_DISABLE", "1")
+        assert not make_context(model, type_k="q8_0").memory.can_shift
+
+
 def test_memory_keeps_its_context() -> None:
     memory = make_context().memory
     assert memory.seq_pos_max(0) == -1
