@@ -37,7 +37,9 @@ def test_the_architecture_names_every_module_once() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     named = sorted(name for row in rows for name in MODULE.findall(row.split(" | ")[0]))
-    assert named == there
+    assert not set(there) - set(named), f"no row in docs/architecture.md: {sorted(set(there) - set(named))}"
+    assert not set(named) - set(there), f"in docs/architecture.md, but gone: {sorted(set(named) - set(there))}"
+    assert named == there, "docs/architecture.md names a module twice"
 
 
 def anchors(page: Path) -> set[str]:
