@@ -112,5 +112,5 @@ def _check(model: Model, path: str, file: GGUFFile) -> None:
     for name, shape in shapes.items():
         if name.endswith(".lora_a"):
             other = shapes.get(name[: -len("a")] + "b")
-            if other is not None and (len(shape) < 2 or len(other) < 2 or shape[1] != other[0]):
+            if other is not None and (len(shape) < 2 or shape[1:2] != other[:1] or shape[2:] != other[2:]):
                 raise AdapterError(f"the shapes of {name} {shape} and its B {other} do not fit together", path=path)

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from gguf import GGMLQuantizationType as TensorType
 
+from tests.core_helpers import run_child
 from tests.tiny_gguf import (
+    tiny_llama,
     write_tiny_bert,
     write_tiny_llama,
     write_tiny_lora,
@@ -96,3 +98,23 @@ def test_no_damaged_file_ends_the_process(folder: Path) -> None:
     assert sum(outcomes.values()) == CASES
     assert outcomes["ran"] > CASES // 20, "hardly any file was usable: the damage is too heavy to find anything"
     assert outcomes["refused by the check"] > CASES // 4
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "3e38"])
+def test_weights_that_are_no_numbers_still_give_a_token_or_an_error(tmp_path: Path, value: str) -> None:
+    model = tiny_llama()
+    for name in ("output.weight", "blk.0.attn_v.weight"):
+        model.tensors[name][:] = float(value)
+    model.save(tmp_path / "model.gguf")
+    code = f"""
+        from pathlib import Path
+        from llama_bind.errors import LlamaBindError
+        from tests.fuzz_child import use_model
+        try:
+            print(use_model(Path({str(tmp_path / "model.gguf")!r}), False))
+        except LlamaBindError as e:
+            print("error", e)
+    """
+    done = run_child(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("ran", "error"))
