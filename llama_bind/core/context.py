@@ -75,7 +75,6 @@ class Context(Handle):
         self._use_guard = Use(self._resource)
         self._options = describe(struct)
         self._broken: str | None = None
-        self.device_tickets: dict[int, int] = {}  # of state.py: the last on-device save of each sequence
         self.n_ctx = int(llama_h.llama_n_ctx(pointer))
         self.n_ctx_seq = int(llama_h.llama_n_ctx_seq(pointer))
         self.n_batch = int(llama_h.llama_n_batch(pointer))

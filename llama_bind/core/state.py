@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import itertools
 import os
 import struct
 import tempfile
@@ -46,17 +45,12 @@ __all__ = [
 
 PARTIAL_ONLY = 1
 """Flag: only what cannot be cut at any point: sliding-window cache and recurrent state."""
-ON_DEVICE = 2
-"""Flag: the data stays in device memory; the bytes are a ticket that works in the same context until the next save of
-that sequence."""
-
 _MAGIC = b"LBST"
 _VERSION = 1
 _ALL = 0xFFFFFFFF
-# magic, version, flags, sequence (_ALL: everything), ticket, fingerprint, length and checksum of what follows
-_HEADER = struct.Struct("<4sIIIQ16sQ16s")
+# magic, version, flags, sequence (_ALL: everything), fingerprint, length and checksum of what follows
+_HEADER = struct.Struct("<4sIII16sQ16s")
 _FILE_HEADER = struct.Struct("<III")  # magic, version, count of tokens
-_tickets = itertools.count(1)
 
 
 def fingerprint(model: Model, context: Context) -> bytes:
@@ -86,7 +80,7 @@ def save_state(context: Context) -> bytes:
     with context._use() as pointer:
         size = int(guard_h.lb_llama_state_get_size(pointer))
         check_guard()
-        return _saved(context, _ALL, 0, 0, size, lambda data, n: guard_h.lb_llama_state_get_data(pointer, data, n))
+        return _saved(context, _ALL, 0, size, lambda data, n: guard_h.lb_llama_state_get_data(pointer, data, n))
 
 
 def load_state(context: Context, state: bytes | bytearray | memoryview) -> None:
@@ -119,27 +113,22 @@ def seq_state_size(context: Context, seq_id: int, flags: int = 0) -> int:
 
 
 def save_seq_state(context: Context, seq_id: int, flags: int = 0) -> bytes:
-    """What the memory holds of one sequence. `flags`: a sum of `PARTIAL_ONLY` and `ON_DEVICE`.
+    """What the memory holds of one sequence. `flags`: 0 or `PARTIAL_ONLY`.
 
     Raises:
         StateError: llama.cpp could not save it.
     """
     _check_seq(context, seq_id, flags)
-    ticket = next(_tickets) if flags & ON_DEVICE else 0
     with context._use() as pointer:
         size = int(guard_h.lb_llama_state_seq_get_size_ext(pointer, seq_id, flags))
         check_guard()
-        state = _saved(
+        return _saved(
             context,
             seq_id,
             flags,
-            ticket,
             size,
             lambda data, n: guard_h.lb_llama_state_seq_get_data_ext(pointer, data, n, seq_id, flags),
         )
-    if ticket:
-        context.device_tickets[seq_id] = ticket
-    return state
 
 
 def load_seq_state(context: Context, state: bytes | bytearray | memoryview, seq_id: int, flags: int = 0) -> None:
@@ -150,10 +139,6 @@ def load_seq_state(context: Context, state: bytes | bytearray | memoryview, seq_
     """
     _check_seq(context, seq_id, flags)
     payload = _payload(context, state, None, flags)
-    if flags & ON_DEVICE:
-        _, _, _, source, ticket, *_ = _HEADER.unpack_from(state)
-        if context.device_tickets.get(source) != ticket:
-            raise StateError("this on-device state was replaced by a later one, or belongs to another context")
     place = log.mark()
     try:
         with context._use() as pointer:
@@ -232,7 +217,7 @@ def load_seq_file(
     return [int(token) for token in array[: count.value]]
 
 
-def _saved(context: Context, seq: int, flags: int, ticket: int, size: int, get: Callable[[Any, int], int]) -> bytes:
+def _saved(context: Context, seq: int, flags: int, size: int, get: Callable[[Any, int], int]) -> bytes:
     state = bytearray(_HEADER.size + size)
     view = (ctypes.c_uint8 * size).from_buffer(state, _HEADER.size)
     place = log.mark()
@@ -244,7 +229,7 @@ def _saved(context: Context, seq: int, flags: int, ticket: int, size: int, get: 
     del state[_HEADER.size + written :]
     checksum = _checksum(memoryview(state)[_HEADER.size :])
     mark = fingerprint(context.model, context)
-    _HEADER.pack_into(state, 0, _MAGIC, _VERSION, flags, seq, ticket, mark, written, checksum)
+    _HEADER.pack_into(state, 0, _MAGIC, _VERSION, flags, seq, mark, written, checksum)
     return bytes(state)
 
 
@@ -253,7 +238,7 @@ def _payload(context: Context, state: bytes | bytearray | memoryview, seq: int |
         raise InputError(f"state must be bytes, not {type(state).__name__}", param="state")
     if len(state) < _HEADER.size:
         raise StateError("this is not a saved state: it is too short")
-    magic, version, kept, source, _, mark, length, checksum = _HEADER.unpack_from(state)
+    magic, version, kept, source, mark, length, checksum = _HEADER.unpack_from(state)
     if magic != _MAGIC:
         raise StateError("this is not a saved state")
     if version != _VERSION:
@@ -283,8 +268,9 @@ def _bytes(payload: memoryview) -> Any:
 def _check_seq(context: Context, seq_id: int, flags: int) -> None:
     if not isinstance(seq_id, int) or not 0 <= seq_id < context.n_seq_max:
         raise InputError(f"seq_id must be 0 to {context.n_seq_max - 1}, not {seq_id!r}", param="seq_id")
-    if not isinstance(flags, int) or flags & ~(PARTIAL_ONLY | ON_DEVICE):
-        raise InputError(f"flags must be a sum of PARTIAL_ONLY (1) and ON_DEVICE (2), not {flags!r}", param="flags")
+    if not isinstance(flags, int) or flags not in (0, PARTIAL_ONLY):
+        # LLAMA_STATE_SEQ_FLAGS_ON_DEVICE is left out: llama.cpp crashes when such a state does not fit.
+        raise InputError(f"flags must be 0 or PARTIAL_ONLY (1), not {flags!r}", param="flags")
     if not context.memory.exists:
         raise UnsupportedError("this model keeps nothing between calls: there is no state of a sequence")
 

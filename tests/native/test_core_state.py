@@ -63,19 +63,6 @@ def test_recurrent_checkpoints() -> None:
     np.testing.assert_allclose(next_logits(context), first, rtol=1e-3, atol=1e-3)
 
 
-def test_on_device_state_is_a_ticket() -> None:
-    context = make_context(n_seq_max=2)
-    filled(context, PROMPT)
-    old = state.save_seq_state(context, 0, state.ON_DEVICE)
-    new = state.save_seq_state(context, 0, state.ON_DEVICE)
-    with pytest.raises(StateError, match="replaced"):
-        state.load_seq_state(context, old, 0, state.ON_DEVICE)
-    with pytest.raises(StateError, match="another context"):
-        state.load_seq_state(make_context(n_seq_max=2), new, 0, state.ON_DEVICE)
-    state.load_seq_state(context, new, 0, state.ON_DEVICE)
-    assert context.memory.seq_pos_max(0) == 3
-
-
 def test_an_empty_context_can_be_saved() -> None:
     context = make_context()
     state.load_state(context, state.save_state(context))
@@ -125,9 +112,8 @@ def test_every_damaged_state_is_refused() -> None:
             del damaged[rng.randrange(len(damaged)) :]
         else:
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
-        if damaged[16:24] == saved[16:24]:  # the ticket means nothing here
-            with pytest.raises(StateError):
-                state.load_state(context, bytes(damaged))
+        with pytest.raises(StateError):
+            state.load_state(context, bytes(damaged))
     for wrong in (b"", b"x" * 1000, saved + b"x"):
         with pytest.raises(StateError):
             state.load_state(context, wrong)
@@ -137,7 +123,7 @@ def test_every_damaged_state_is_refused() -> None:
 
 def test_sequence_ids_and_flags_are_checked() -> None:
     context = make_context()
-    for seq_id, flags in ((1, 0), (-1, 0), (None, 0), (0, 4), (0, -1), (0, "x")):
+    for seq_id, flags in ((1, 0), (-1, 0), (None, 0), (0, 2), (0, 4), (0, -1), (0, "x")):
         with pytest.raises(InputError):
             state.save_seq_state(context, seq_id, flags)  # type: ignore[arg-type]
     encoder = make_context(shared_model("bert"), embedding=True)
