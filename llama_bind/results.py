@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from llama_bind.types import (
     ChatCompletion,
@@ -21,8 +21,6 @@ from llama_bind.types import (
 from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
 
 __all__ = ["ChatShape", "TextShape", "timings_dict", "usage_dict"]
-
-Events = Iterable[tuple[int, PieceEvent | FinishEvent]]
 
 
 def token_text(piece: bytes) -> str:
@@ -63,7 +61,11 @@ def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
 
 
 class _Shape:
-    """What all results of one call have in common."""
+    """What all results of one call have in common.
+
+    Fed with events and asked for a result, it serves callers that wait and callers that await alike: a stream takes
+    `opening`, then `chunks` of each event, then `closing`; a call that does not stream takes `add` and `result`.
+    """
 
     prefix = ""
 
@@ -73,6 +75,7 @@ class _Shape:
         self.model = model
         self.n = n
         self.finishes: dict[int, FinishEvent] = {}
+        self.pieces: list[list[PieceEvent]] = [[] for _ in range(n)]
 
     def usage(self) -> CompletionUsage:
         return usage_dict([self.finishes[i].usage for i in range(self.n)])
@@ -81,15 +84,12 @@ class _Shape:
         first = self.finishes[0]
         return timings_dict(first.timings, first.usage)
 
-    def collect(self, events: Events) -> list[list[PieceEvent]]:
-        """Read to the end; the pieces of each choice."""
-        pieces: list[list[PieceEvent]] = [[] for _ in range(self.n)]
-        for index, event in events:
-            if isinstance(event, FinishEvent):
-                self.finishes[index] = event
-            else:
-                pieces[index].append(event)
-        return pieces
+    def add(self, index: int, event: PieceEvent | FinishEvent) -> None:
+        """Take an event of choice `index`."""
+        if isinstance(event, FinishEvent):
+            self.finishes[index] = event
+        else:
+            self.pieces[index].append(event)
 
 
 class TextShape(_Shape):
@@ -111,15 +111,15 @@ class TextShape(_Shape):
         self.logprobs = logprobs
         self.prompt_logprobs = prompt_logprobs
         self.offsets = [0] * n
+        self.unopened = set(range(n)) if echo else set()
 
-    def whole(self, events: Events) -> Completion:
-        """The result of a call that does not stream."""
-        pieces = self.collect(events)
+    def result(self) -> Completion:
+        """The whole completion, when every choice has finished."""
         prompt_logprobs = self.prompt_logprobs()
         result = self._chunk()
         for index in range(self.n):
-            text = self.echo + "".join(p.text for p in pieces[index])
-            entries = [*prompt_logprobs, *(e for p in pieces[index] for e in p.logprobs)]
+            text = self.echo + "".join(p.text for p in self.pieces[index])
+            entries = [*prompt_logprobs, *(e for p in self.pieces[index] for e in p.logprobs)]
             result["choices"].append(
                 {
                     "text": text,
@@ -133,28 +133,35 @@ class TextShape(_Shape):
         result["seed"] = self.finishes[0].seed
         return result
 
-    def stream(self, events: Events, *, usage: bool) -> Iterator[Completion]:
-        """Chunks: text as it comes, one with the finish_reason for each choice, the usage at the end on request."""
-        unopened = set(range(self.n)) if self.echo else set()
-        for index, event in events:
-            if index in unopened:
-                unopened.remove(index)
-                yield self._piece(index, self.echo, self.prompt_logprobs())
-            if isinstance(event, PieceEvent):
-                if event.text or (self.logprobs and event.logprobs):
-                    yield self._piece(index, event.text, event.logprobs)
-                continue
-            self.finishes[index] = event
-            chunk = self._piece(index, "", ())
-            chunk["choices"][0]["finish_reason"] = event.reason
-            chunk["choices"][0]["logprobs"] = None
-            if len(self.finishes) == self.n and not usage:
-                chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
-            yield chunk
-        if usage:
-            last = self._chunk()
-            last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
-            yield last
+    def opening(self) -> list[Completion]:
+        """Chunks before any event: none, as the echo's log probabilities come with the first."""
+        return []
+
+    def chunks(self, index: int, event: PieceEvent | FinishEvent, *, usage: bool) -> list[Completion]:
+        """Chunks that an event gives. `usage`: it comes at the end, with the timings."""
+        made: list[Completion] = []
+        if index in self.unopened:
+            self.unopened.remove(index)
+            made.append(self._piece(index, self.echo, self.prompt_logprobs()))
+        if isinstance(event, PieceEvent):
+            if event.text or (self.logprobs and event.logprobs):
+                made.append(self._piece(index, event.text, event.logprobs))
+            return made
+        self.finishes[index] = event
+        chunk = self._piece(index, "", ())
+        chunk["choices"][0]["finish_reason"] = event.reason
+        chunk["choices"][0]["logprobs"] = None
+        if len(self.finishes) == self.n and not usage:
+            chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
+        return [*made, chunk]
+
+    def closing(self, *, usage: bool) -> list[Completion]:
+        """Chunks after the last event: the usage, if asked for."""
+        if not usage:
+            return []
+        last = self._chunk()
+        last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
+        return [last]
 
     def _chunk(self) -> Completion:
         return {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model, "choices": []}
@@ -189,9 +196,8 @@ class ChatShape(_Shape):
         super().__init__(model, n)
         self.logprobs = logprobs
 
-    def whole(self, events: Events) -> ChatCompletion:
-        """The result of a call that does not stream."""
-        pieces = self.collect(events)
+    def result(self) -> ChatCompletion:
+        """The whole answer, when every choice has finished."""
         result: ChatCompletion = {
             "id": self.id,
             "object": "chat.completion",
@@ -203,35 +209,40 @@ class ChatShape(_Shape):
             "seed": self.finishes[0].seed,
         }
         for index in range(self.n):
-            entries = [e for p in pieces[index] for e in p.logprobs]
+            entries = [e for p in self.pieces[index] for e in p.logprobs]
             result["choices"].append(
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": "".join(p.text for p in pieces[index])},
+                    "message": {"role": "assistant", "content": "".join(p.text for p in self.pieces[index])},
                     "logprobs": self._logprobs(entries) if self.logprobs else None,
                     "finish_reason": self.finishes[index].reason,
                 }
             )
         return result
 
-    def stream(self, events: Events, *, usage: bool) -> Iterator[ChatCompletionChunk]:
-        """Chunks: the role, text as it comes, a finish_reason for each choice, the usage at the end on request."""
-        for index in range(self.n):
-            yield self._piece(index, {"role": "assistant", "content": ""}, ())
-        for index, event in events:
-            if isinstance(event, PieceEvent):
-                if event.text or (self.logprobs and event.logprobs):
-                    yield self._piece(index, {"content": event.text}, event.logprobs)
-                continue
-            self.finishes[index] = event
-            chunk = self._piece(index, {}, (), event.reason)
-            if len(self.finishes) == self.n and not usage:
-                chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
-            yield chunk
-        if usage:
-            last = self._chunk([])
-            last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
-            yield last
+    def opening(self) -> list[ChatCompletionChunk]:
+        """Chunks before any event: the role of each choice."""
+        return [self._piece(index, {"role": "assistant", "content": ""}, ()) for index in range(self.n)]
+
+    def chunks(self, index: int, event: PieceEvent | FinishEvent, *, usage: bool) -> list[ChatCompletionChunk]:
+        """Chunks that an event gives. `usage`: it comes at the end, with the timings."""
+        if isinstance(event, PieceEvent):
+            if event.text or (self.logprobs and event.logprobs):
+                return [self._piece(index, {"content": event.text}, event.logprobs)]
+            return []
+        self.finishes[index] = event
+        chunk = self._piece(index, {}, (), event.reason)
+        if len(self.finishes) == self.n and not usage:
+            chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
+        return [chunk]
+
+    def closing(self, *, usage: bool) -> list[ChatCompletionChunk]:
+        """Chunks after the last event: the usage, if asked for."""
+        if not usage:
+            return []
+        last = self._chunk([])
+        last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
+        return [last]
 
     def _chunk(self, choices: list[ChatCompletionChunkChoice]) -> ChatCompletionChunk:
         return {

@@ -6,7 +6,7 @@ Not for: the dicts in OpenAI's shape (``results.py`` builds those from these val
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["FinishEvent", "FinishReason", "LlamaState", "PieceEvent", "Progress", "Timings", "TokenLogprob", "Usage"]
 
@@ -62,8 +62,7 @@ class Timings:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class PieceEvent:
+class PieceEvent(NamedTuple):
     """A piece of text that is final: no stop string can take it back. `tokens` are those that it completes."""
 
     text: str

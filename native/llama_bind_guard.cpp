@@ -105,6 +105,59 @@ ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint) {
     return guarded<ggml_backend_reg_t>(nullptr, [=]() -> ggml_backend_reg_t { return add(endpoint); });
 }
 
+int32_t lb_argmax(const float * x, int32_t n) {
+    // The maximum first, in lanes that compilers turn into vector instructions, then its first place. As in llama.cpp a
+    // NaN never beats a number; and nothing beats a NaN in front.
+    constexpr int32_t lanes = 32;
+    if (n <= 0 || x[0] != x[0]) {
+        return 0;
+    }
+    float best = x[0];
+    int32_t i = 0;
+    if (n >= lanes) {
+        float top[lanes];
+        for (int32_t j = 0; j < lanes; ++j) {
+            top[j] = x[0];
+        }
+        for (; i + lanes <= n; i += lanes) {
+            for (int32_t j = 0; j < lanes; ++j) {
+                top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
+            }
+        }
+        for (int32_t j = 0; j < lanes; ++j) {
+            best = top[j] > best ? top[j] : best;
+        }
+    }
+    for (; i < n; ++i) {
+        best = x[i] > best ? x[i] : best;
+    }
+    for (i = 0; x[i] != best; ++i) {
+    }
+    return i;
+}
+
+int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_token token, llama_pos pos,
+                struct llama_sampler * chain, int32_t * code) {
+    *code = INT32_MIN;
+    return guarded<int32_t>(-1, [=]() -> int32_t {
+        batch->token[0] = token;
+        batch->pos[0] = pos;
+        *code = llama_decode(ctx, *batch);
+        if (*code != 0) {
+            return -1;
+        }
+        *code = INT32_MIN;
+        if (chain) {
+            return llama_sampler_sample(chain, ctx, -1);
+        }
+        const float * logits = llama_get_logits_ith(ctx, -1);
+        if (!logits) {
+            throw std::runtime_error("the decode gave no logits");
+        }
+        return lb_argmax(logits, llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx))));
+    });
+}
+
 int32_t lb_fail(int32_t how) {
     return guarded<int32_t>(INT32_MIN, [=]() -> int32_t {
         if (how == 0) {

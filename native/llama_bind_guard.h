@@ -56,6 +56,15 @@ LB_API void lb_log_drop(enum ggml_log_level level, const char * text, void * dat
 // does not answer. NULL when it failed.
 LB_API ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint);
 
+// One step of a sequence that runs alone: puts token and pos into the batch (which has room for one), decodes it and
+// chooses the next token, with the chain, or without one (NULL) the likeliest. Gives the token, or -1 and in *code what
+// llama_decode returned (INT32_MIN: a failure that lb_last_error() names).
+LB_API int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_token token, llama_pos pos,
+                       struct llama_sampler * chain, int32_t * code);
+
+// The index of the largest of n numbers, the first of equals; what llama.cpp's greedy sampler chooses.
+LB_API int32_t lb_argmax(const float * x, int32_t n);
+
 // Fails on purpose, to show what a guarded call does with it. how = 0: a failed ggml assertion, 1: a C++ exception,
 // 2: something thrown that is not a std::exception; anything else: no failure, and how is returned.
 LB_API int32_t lb_fail(int32_t how);

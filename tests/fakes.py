@@ -119,6 +119,14 @@ class FakeRunner:
             raise error
         return [s for c in plan.chunks for s in self._compute(c)]
 
+    def alone(self, _sequence: Sequence) -> Any:
+        """The fake has no short way; the engine then takes the long one."""
+        return None
+
+    def give_back(self, plan: StepPlan) -> None:
+        for chunk in plan.chunks:
+            self.context.memory.seq_rm(chunk.sequence.slot, chunk.sequence.n_computed, -1)
+
     def trim(self, sequence: Sequence, n_tokens: int) -> None:
         self.context.memory.seq_rm(sequence.slot, n_tokens, -1)
         sequence.n_computed = n_tokens

@@ -56,6 +56,7 @@ class Sampler(Handle):
     Attributes:
         seed: The seed of the draws, 0 to 2**32 - 2; the same seed, options and logits give the same tokens.
         params: What it was made of.
+        is_greedy: Whether it takes the likeliest token and remembers nothing, so that no chain needs to run.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Sampler(Handle):
         self._accepted: list[int] = []  # tokens that the grammar took
         self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
+        self.is_greedy = not grammar and [stage.name for stage in stages] == ["greedy"]
         self._candidates: Candidates | None = None
         self._single = Candidates(1)
         self._lock = threading.Lock()
@@ -144,7 +146,12 @@ class Sampler(Handle):
         use = ctx._use()
         context = use.__enter__()
         try:
-            token: int = self._native.sample(chain, context, idx)
+            token: int
+            if self.is_greedy:
+                logits = ctx._logits_ith(context, idx)
+                token = -1 if logits is None else self._native.argmax(logits, self._n_vocab)
+            else:
+                token = self._native.sample(chain, context, idx)
         except ctypes.ArgumentError:
             raise InputError(f"idx must be a 32-bit integer, not {idx!r}", param="idx") from None
         finally:

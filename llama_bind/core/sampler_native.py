@@ -48,6 +48,7 @@ class Native(NamedTuple):
     """Raw functions; pointers are addresses. After each call ask ``check_guard`` (or look at what it returned)."""
 
     sample: Callable[..., Any]
+    argmax: Callable[..., Any]
     accept: Callable[..., Any]
     apply: Callable[..., Any]
     reset: Callable[..., Any]
@@ -70,6 +71,7 @@ def native() -> Native:
         return found
 
     return Native(
+        argmax=_ctypes.retype(guard_h.lb_argmax, restype=c_int32, argtypes=[c_void_p, c_int32]),
         sample=function("sample", c_int32, c_void_p, c_void_p, c_int32),
         accept=function("accept", None, c_void_p, c_int32),
         apply=function("apply", None, c_void_p, c_void_p),
@@ -148,7 +150,7 @@ class Candidates:
     def left(self) -> npt.NDArray[Any]:
         """A copy of what samplers left. They may have moved the start."""
         start = (self._array.data - self._base) // CANDIDATE.itemsize
-        return self._data[start : start + self._array.size].copy()
+        return np.array(self._data[start : start + self._array.size])
 
     def is_sorted(self) -> bool:
         """Whether a sampler left the candidates in descending order."""

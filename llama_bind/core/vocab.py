@@ -96,7 +96,7 @@ class Vocab:
         """The tokens that end a generation (EOS, EOT, ...)."""
         found: frozenset[int] | None = self._lazy.get("eog")
         if found is None:
-            pointer, is_eog = self.ptr, llama_h.llama_vocab_is_eog
+            pointer, is_eog = self.ptr, resolve(llama_h.llama_vocab_is_eog)
             count = 0 if self.type == "none" else self.n_tokens
             found = self._lazy["eog"] = frozenset(token for token in range(count) if is_eog(pointer, token))
         return found

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
+from llama_bind.core.stepper import Stepper
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
@@ -90,18 +91,14 @@ class Runner:
         """Decode the plan's tokens; sample for every sequence whose last known token was among them.
 
         Raises:
-            DecodeError: nothing of the plan counts; the cells of its tokens were given back.
+            DecodeError: nothing of the plan counts; `give_back` its cells.
         """
         self._set_embeds(plan.embed)
         batch = self.batch
         batch.clear()
         for chunk in plan.chunks:
             self._fill(chunk)
-        try:
-            self.context.decode(batch)
-        except BaseException:
-            self._give_back(plan)
-            raise
+        self.context.decode(batch)
         return self._embeddings(plan) if plan.embed else self._sample(plan)
 
     def _fill(self, chunk: Chunk) -> None:
@@ -123,12 +120,13 @@ class Runner:
             self.context.set_embeddings(embed)
             self._embeds = embed
 
-    def _give_back(self, plan: StepPlan) -> None:
+    def give_back(self, plan: StepPlan) -> None:
+        """Forget what a decode that failed may have left in the memory."""
         memory = self.context.memory
-        for chunk in plan.chunks:
-            if not memory.seq_rm(chunk.sequence.slot, chunk.start, -1):
-                memory.seq_rm(chunk.sequence.slot, -1, -1)
-                chunk.sequence.n_computed = 0
+        for sequence in [chunk.sequence for chunk in plan.chunks]:
+            if not memory.seq_rm(sequence.slot, sequence.n_computed, -1):
+                memory.seq_rm(sequence.slot, -1, -1)
+                sequence.n_computed = 0
 
     def _sample(self, plan: StepPlan) -> list[Sampled]:
         results: list[Sampled] = []
@@ -161,6 +159,18 @@ class Runner:
         if held < len(draft):
             self.trim(sequence, sequence.n_computed)
         return results
+
+    def alone(self, sequence: Sequence) -> Stepper | None:
+        """The short way for a sequence that runs alone: a context manager giving (token, position) -> next token.
+
+        None where something is to be looked at between two tokens.
+        """
+        request = sequence.request
+        watched = request.logits_processors or request.stopping_criteria or request.logprobs is not None
+        if watched or request.proposer is not None or not Stepper.can_step(self.context, sequence.sampler):
+            return None
+        self._set_embeds(False)
+        return Stepper(self.context, sequence.sampler, sequence.slot)
 
     def trim(self, sequence: Sequence, n_tokens: int) -> None:
         """Forget what the memory holds of a sequence after its first `n_tokens` tokens."""

@@ -32,6 +32,7 @@ class Sequence:
         n_computed: How many of them the memory holds.
         slot: Sequence id in the context while running.
         sampler: The runner's chain for this request, opaque here.
+        lazy: Nobody looks at the text before the end, so it is made then.
         draft: Guesses of the next tokens, to be checked in the next step.
         limit: Most tokens it may hold (prompt and generated), from the context and max_tokens.
     """
@@ -49,6 +50,7 @@ class Sequence:
         self.slot = -1
         self.limit = limit
         self.sampler: Any = None
+        self.lazy = request.buffered and not request.stop and request.logprobs is None
         self.draft: tuple[int, ...] = ()
         self.draft_length = DraftLength()
         self.assembler = TextAssembler(request.stop)

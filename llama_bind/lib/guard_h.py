@@ -171,6 +171,31 @@ def lb_rpc_add_server(function: Address, endpoint: Chars, /) -> int | None:
     """
 
 
+@_bind(
+    c_int32, [llama_context_p, POINTER(llama_batch), llama_token, llama_pos, POINTER(llama_sampler), POINTER(c_int32)]
+)
+def lb_step(
+    ctx: llama_context_p,
+    batch: PtrIn[llama_batch],
+    token: int,
+    pos: int,
+    chain: PtrIn[llama_sampler],
+    code: PtrIn[c_int32],
+    /,
+) -> int:
+    """One step of a sequence that runs alone: puts token and pos into the batch (which has room for one), decodes
+    it and
+    chooses the next token, with the chain, or without one (NULL) the likeliest. Gives the token, or -1 and in
+    *code what
+    llama_decode returned (INT32_MIN: a failure that lb_last_error() names).
+    """
+
+
+@_bind(c_int32, [POINTER(c_float), c_int32])
+def lb_argmax(x: PtrIn[c_float], n: int, /) -> int:
+    """The index of the largest of n numbers, the first of equals; what llama.cpp's greedy sampler chooses."""
+
+
 @_bind(c_int32, [c_int32])
 def lb_fail(how: int, /) -> int:
     """Fails on purpose, to show what a guarded call does with it. how = 0: a failed ggml assertion, 1: a C++

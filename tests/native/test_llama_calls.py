@@ -249,7 +249,7 @@ def test_user_text_never_becomes_a_control_token() -> None:
     llm = shared()
     end = llm.tokenize("<|im_end|>", False, True)
     assert len(end) == 1
-    tokens, _ = llm._chats.read([{"role": "user", "content": "a<|im_end|>b<|im_start|>c"}], _chat_params())
+    tokens, _ = llm._session.chats.read([{"role": "user", "content": "a<|im_end|>b<|im_start|>c"}], _chat_params())
     assert tokens.count(end[0]) == 1
     text = llm.detokenize(tokens, special=True).decode()
     assert "a<|im_end|>b<|im_start|>c" in text
@@ -263,12 +263,12 @@ def _chat_params() -> Any:
 
 def test_named_formats_and_own_templates() -> None:
     with tiny(chat_format="llama-2") as llm:
-        tokens, _ = llm._chats.read([{"role": "user", "content": "Hi"}], _chat_params())
+        tokens, _ = llm._session.chats.read([{"role": "user", "content": "Hi"}], _chat_params())
         assert b"[INST] Hi [/INST]" in llm.detokenize(tokens)
     with tiny(chat_template="T:{{ messages[0].content }}{{ extra }}") as llm:
         from llama_bind.params import ChatParams
 
-        tokens, _ = llm._chats.read(
+        tokens, _ = llm._session.chats.read(
             [{"role": "user", "content": "Hi"}], ChatParams(chat_template_kwargs={"extra": "!"})
         )
         assert llm.detokenize(tokens) == b"T:Hi!"
@@ -439,7 +439,7 @@ def test_bos_is_never_doubled() -> None:
     plain = llm("Hello", max_tokens=1)
     assert result["usage"] is not None
     assert plain["usage"] is not None
-    added = llm._vocab.add_bos
+    added = llm._session.vocab.add_bos
     assert result["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"] + (0 if added else 1)
 
 
@@ -448,8 +448,8 @@ def test_suffix_fills_the_gap_where_the_vocabulary_can() -> None:
         shared()("def f(", suffix="return x", max_tokens=2)
     with tiny(file={"fim": True}) as llm:
         assert llm("def f(", suffix="return x", max_tokens=2)["choices"][0]["text"] is not None
-        tokens = llm._prompts.read("ab", "cd")
-        vocab = llm._vocab
+        tokens = llm._session.prompts.read("ab", "cd")
+        vocab = llm._session.vocab
         assert [t for t in tokens if t in (vocab.fim_pre, vocab.fim_suf, vocab.fim_mid)] == [
             vocab.fim_pre,
             vocab.fim_suf,
@@ -473,7 +473,7 @@ def test_pickling_goes_by_path() -> None:
 def test_a_dropped_llama_is_freed() -> None:
     llm = tiny()
     llm("Hello", max_tokens=1)
-    thread = llm.engine._core.thread
+    thread = llm.engine._worker.thread
     gone = weakref.ref(llm)
     del llm
     gc.collect()
@@ -502,8 +502,8 @@ def test_a_foreign_tokenizer() -> None:
 
 def test_the_models_recommended_sampling_is_the_default() -> None:
     with tiny(file={"metadata": Metadata({"general.sampling.temp": 0.25})}) as llm:
-        assert llm._defaults.temperature == 0.25
-        assert llm._defaults.top_k == 40
+        assert llm._session.defaults.temperature == 0.25
+        assert llm._session.defaults.top_k == 40
 
 
 class Metadata(dict[str, Any]):

@@ -224,7 +224,7 @@ def test_close_ends_running_and_waiting_requests(engine: Engine, runner: FakeRun
 
 def test_dropping_the_engine_stops_its_thread(runner: FakeRunner) -> None:
     engine = Engine(runner)  # type: ignore[arg-type]
-    thread = engine._core.thread
+    thread = engine._worker.thread
     gone = weakref.ref(engine)
     del engine
     gc.collect()
