@@ -31,6 +31,7 @@ def generate() -> str:
     sections = sorted(names[enum] for enum in _sectioned((SOURCES / "llama-model.cpp").read_text(encoding="utf-8")))
     models = sorted(set(_found(vocab, r'tokenizer_model == "([^"]+)"', at_least=8)))
     pre = sorted(set(_found(vocab, r'tokenizer_pre == "([^"]+)"', at_least=60)))
+    gating = _found(hparams, r"LLAMA_EXPERT_GATING_FUNC_TYPE_\w+\s*=\s*(\d+)", at_least=4)
     lines = [
         '"""Facts about models, read from the vendored llama.cpp sources.',
         "",
@@ -42,6 +43,7 @@ def generate() -> str:
         "# fmt: off",
         f"MAX_LAYERS = {_number(hparams, 'LLAMA_MAX_LAYERS')}",
         f"MAX_EXPERTS = {_number(hparams, 'LLAMA_MAX_EXPERTS')}",
+        f"MAX_GATING_FUNC = {max(map(int, gating))}  # llama_expert_gating_func_type",
         "",
         *_set("ARCHITECTURES", architectures),
         "",

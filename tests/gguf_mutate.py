@@ -129,7 +129,7 @@ class RawGguf:
                     :size
                 ]
         else:
-            out += struct.pack("<I", int(value) % 2**32)
+            out += struct.pack("<I", int(value) % 2**32 if abs(value) < 2**70 else 0)
 
 
 def mutate(blob: bytes, seed: int) -> tuple[bytes, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 # fmt: off
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
+MAX_GATING_FUNC = 4  # llama_expert_gating_func_type
 
 ARCHITECTURES = frozenset({
     "afmoe", "apertus", "arcee", "arctic", "arwkv7", "baichuan", "bailingmoe", "bailingmoe2", "bailingmoe3", "bert",

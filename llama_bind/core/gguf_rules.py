@@ -11,7 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from llama_bind.core.gguf_facts import ARCHITECTURES, MAX_EXPERTS, MAX_LAYERS, SECTIONED_ROPE, TENSOR_OPS
+from llama_bind.core.gguf_facts import (
+    ARCHITECTURES,
+    MAX_EXPERTS,
+    MAX_GATING_FUNC,
+    MAX_LAYERS,
+    SECTIONED_ROPE,
+    TENSOR_OPS,
+)
 from llama_bind.core.gguf_reader import TENSOR_TYPES, GGUFArray, TensorInfo, ValueType
 from llama_bind.core.gguf_view import ModelView
 
@@ -145,6 +152,7 @@ def _experts(view: ModelView, n_layer: int) -> None:
         if n % groups or not 0 < used_groups < groups:
             view.fail(f"{a}: {n} experts in {groups} groups of which {used_groups} are used")
     view.integer(f"{a}.expert_shared_count", low=0, high=MAX_EXPERTS)
+    view.integer(f"{a}.expert_gating_func", low=0, high=MAX_GATING_FUNC)
 
 
 def _recurrent(view: ModelView, tensors: Mapping[str, TensorInfo]) -> None:

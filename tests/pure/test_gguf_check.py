@@ -109,6 +109,7 @@ def test_other_sound_models_pass(tmp_path: Path) -> None:
         ({"llama.expert_count": 4}, "0 of 4 experts"),
         ({"llama.expert_used_count": 1}, "1 of 0 experts"),
         ({"llama.expert_group_count": 2}, "expert_group_count is 2"),
+        ({"llama.expert_gating_func": 99}, "outside of 0 to 4"),
         ({"llama.pooling_type": 9}, "pooling_type is 9"),
         ({"general.type": "adapter"}, "lora_path"),
         ({"tokenizer.ggml.model": None}, "no tokenizer.ggml.model"),
