@@ -6,7 +6,7 @@ Not for: algorithms, or options (``params.py``).
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -80,7 +80,7 @@ class Llama:
         """Load a model by name: a known one ("smollm2-135m-instruct"), or a file of a Hugging Face repository.
 
         Args:
-            repo_id: A known name, or "owner/repository".
+            repo_id: A known name, "owner/repository", or the path of a file that is there.
             filename: The file in the repository; a pattern such as "*Q4_K_M.gguf" must match one model.
             hub_options: Further arguments of `llama_bind.hub.from_pretrained` (revision, token, cache_dir, ...).
             **kwargs: As for `Llama`.
@@ -90,7 +90,7 @@ class Llama:
         """
         from llama_bind import hub
 
-        if filename is None and "/" not in repo_id:
+        if filename is None and ("/" not in repo_id or os.path.isfile(repo_id)):
             return cls(hub.resolve_model(repo_id), **kwargs)
         return cls(hub.from_pretrained(repo_id, filename, **(hub_options or {})), **kwargs)
 
@@ -105,7 +105,7 @@ class Llama:
             special: Take the text of control tokens as those tokens; without it they are plain text.
 
         Raises:
-            TextEncodingError: a lone surrogate, or bytes that are not UTF-8.
+            TextEncodingError: a lone surrogate, or bytes that llama.cpp cannot take.
         """
         return self._session.prompts.tokenize(text, add_bos, special)
 
@@ -176,16 +176,16 @@ class Llama:
     @overload
     def create_completion(
         self, prompt: Prompt, *, stream: Literal[True], **kwargs: Unpack[CompletionKwargs]
-    ) -> Iterator[Completion]: ...
+    ) -> Generator[Completion, None, None]: ...
 
     @overload
     def create_completion(
         self, prompt: Prompt, *, stream: bool, **kwargs: Unpack[CompletionKwargs]
-    ) -> Completion | Iterator[Completion]: ...
+    ) -> Completion | Generator[Completion, None, None]: ...
 
     def create_completion(
         self, prompt: Prompt, *, stream: bool = False, **kwargs: Unpack[CompletionKwargs]
-    ) -> Completion | Iterator[Completion]:
+    ) -> Completion | Generator[Completion, None, None]:
         """Continue a text (OpenAI: POST /v1/completions).
 
         Args:
@@ -221,16 +221,16 @@ class Llama:
     @overload
     def create_chat_completion(
         self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **kwargs: Unpack[ChatKwargs]
-    ) -> Iterator[ChatCompletionChunk]: ...
+    ) -> Generator[ChatCompletionChunk, None, None]: ...
 
     @overload
     def create_chat_completion(
         self, messages: Sequence[Mapping[str, Any]], *, stream: bool, **kwargs: Unpack[ChatKwargs]
-    ) -> ChatCompletion | Iterator[ChatCompletionChunk]: ...
+    ) -> ChatCompletion | Generator[ChatCompletionChunk, None, None]: ...
 
     def create_chat_completion(
         self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **kwargs: Unpack[ChatKwargs]
-    ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+    ) -> ChatCompletion | Generator[ChatCompletionChunk, None, None]:
         """Answer a conversation (OpenAI: POST /v1/chat/completions).
 
         Args:

@@ -78,7 +78,7 @@ class Sampler(Handle):
         self._accepted: list[int] = []  # tokens that the grammar took
         self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
-        self.is_greedy = not grammar and [stage.name for stage in stages] == ["greedy"]
+        self.is_greedy = not grammar and _is_greedy(stages)
         self._candidates: Candidates | None = None
         self._single = Candidates(1)
         self._lock = threading.Lock()
@@ -400,3 +400,8 @@ class Sampler(Handle):
         if not 0 <= number < self._n_vocab:
             raise TokenError(number, self._n_vocab, param="token")
         return number
+
+
+def _is_greedy(stages: list[Stage]) -> bool:
+    idle = all(stage.name in ("penalties", "dry") and not remembers(stage) for stage in stages[:-1])
+    return idle and stages[-1].name == "greedy"

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
+import numpy.typing as npt
 import pytest
-from tests.core_helpers import filled, make_context, shared_model
 
 from llama_bind.core.sampler import Sampler
 from llama_bind.core.stepper import Stepper
 from llama_bind.errors import DecodeAbortedError
 from llama_bind.lib import guard_h
 from llama_bind.params import SamplingParams
+from tests.core_helpers import filled, make_context, shared_model
+
+
+def argmax(x: npt.NDArray[np.float32]) -> int:
+    return guard_h.lb_argmax((ctypes.c_float * len(x)).from_buffer(memoryview(x)), len(x))
 
 
 def sampler(**options: object) -> Sampler:
@@ -57,11 +64,11 @@ def test_argmax_is_the_first_of_the_largest() -> None:
     for n in (1, 2, 31, 32, 33, 100, 1000, 49152):
         for _ in range(20):
             x = rng.integers(-5, 5, n).astype(np.float32)
-            assert guard_h.lb_argmax(np.ctypeslib.as_ctypes(x), n) == int(np.argmax(x))
+            assert argmax(x) == int(np.argmax(x))
     special = np.array([1, np.nan, 3, np.inf, np.inf, -np.inf] * 20, np.float32)
-    assert guard_h.lb_argmax(np.ctypeslib.as_ctypes(special), len(special)) == 3
-    assert guard_h.lb_argmax(np.ctypeslib.as_ctypes(np.full(50, np.nan, np.float32)), 50) == 0
-    assert guard_h.lb_argmax(np.ctypeslib.as_ctypes(np.full(50, -np.inf, np.float32)), 50) == 0
+    assert argmax(special) == 3
+    assert argmax(np.full(50, np.nan, np.float32)) == 0
+    assert argmax(np.full(50, -np.inf, np.float32)) == 0
 
 
 def test_a_greedy_sampler_knows_itself() -> None:
