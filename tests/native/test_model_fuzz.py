@@ -11,9 +11,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as TensorType
 
+from llama_bind.core.gguf_check import check_model_file
 from tests.core_helpers import run_child
 from tests.tiny_gguf import (
     tiny_llama,
@@ -118,3 +120,26 @@ def test_weights_that_are_no_numbers_still_give_a_token_or_an_error(tmp_path: Pa
     done = run_child(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(("ran", "error"))
+
+
+def test_what_the_check_leaves_to_llama_cpp_is_an_error_and_no_death(tmp_path: Path) -> None:
+    """Kept because the check cannot know it: which architectures need keys and values of one size is in the code of each
+    graph. llama.cpp asserts it when a context is made, on the calling thread, where the guard makes it an error.
+    """
+    model = tiny_llama(metadata={"llama.attention.value_length": 32})
+    for layer in range(2):
+        model.tensors[f"blk.{layer}.attn_v.weight"] = np.ones((64, 32), np.float32)
+    model.save(tmp_path / "model.gguf")
+    check_model_file(tmp_path / "model.gguf")
+    code = f"""
+        from llama_bind.errors import LlamaBindError
+        model = Model.load({str(tmp_path / "model.gguf")!r}, ModelParams())
+        try:
+            make_context(model)
+        except LlamaBindError as e:
+            print("error", e)
+    """
+    done = run_child(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("error")
+    assert "n_embd_head" in done.stdout
