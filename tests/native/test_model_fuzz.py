@@ -123,8 +123,8 @@ def test_weights_that_are_no_numbers_still_give_a_token_or_an_error(tmp_path: Pa
 
 
 def test_what_the_check_leaves_to_llama_cpp_is_an_error_and_no_death(tmp_path: Path) -> None:
-    """Kept because the check cannot know it: which architectures need keys and values of one size is in the code of each
-    graph. llama.cpp asserts it when a context is made, on the calling thread, where the guard makes it an error.
+    """Kept because the check cannot know it: which architectures need keys and values of one size is in the code of
+    each graph. llama.cpp asserts it when a context is made, on the calling thread: the guard makes it an error.
     """
     model = tiny_llama(metadata={"llama.attention.value_length": 32})
     for layer in range(2):
