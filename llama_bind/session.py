@@ -112,9 +112,9 @@ class Session:
         if self.params.draft_model is not None and not runner.can_draft:
             runner.context.close()
             raise UnsupportedError("draft_model needs a memory that can be cut back; this model's cannot")
-        self._n_ctx = runner.context.n_ctx_seq
-        self._embed_limit = min(runner.context.n_ctx_seq, runner.context.n_ubatch)
-        return Engine(runner)
+        engine = Engine(runner)
+        self._n_ctx, self._embed_limit = engine.limits
+        return engine
 
     def _load_adapters(self, model: Model) -> list[tuple[Any, float]]:
         from llama_bind.core.adapter import Adapter

@@ -43,6 +43,7 @@ class FakeVocab:
 @dataclass
 class FakeModel:
     vocab: FakeVocab = field(default_factory=FakeVocab)
+    n_pos_max: int = 0
 
 
 class FakeContext:

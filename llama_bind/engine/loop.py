@@ -71,6 +71,11 @@ class Engine:
         self._worker.call(lambda _: self._worker.restore(slot, tokens))
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """Most tokens of a text that is continued, and of one that is embedded."""
+        return self._worker.limit, self._worker.embed_limit
+
+    @property
     def stats(self) -> EngineStats:
         return self._worker.snapshot()
 

@@ -66,8 +66,8 @@ class Worker:
         context = runner.context
         cells = context.n_ctx if context.kv_unified and context.n_seq_max > 1 else None
         self.runner = runner
-        self.limit = context.n_ctx_seq
-        self.embed_limit = min(context.n_ctx_seq, context.n_ubatch)
+        self.limit = min(context.n_ctx_seq, context.model.n_pos_max or context.n_ctx_seq)
+        self.embed_limit = min(self.limit, context.n_ubatch)
         self.scheduler = Scheduler(context.n_seq_max, context.n_batch, cells)
         self.n_vocab = context.model.vocab.n_tokens
         self.eog = context.model.vocab.eog_tokens

@@ -15,7 +15,7 @@ from tests.core_helpers import filled, make_context, shared_model
 
 
 def argmax(x: npt.NDArray[np.float32]) -> int:
-    return guard_h.lb_argmax((ctypes.c_float * len(x)).from_buffer(memoryview(x)), len(x))
+    return guard_h.lb_argmax(x.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), len(x))
 
 
 def sampler(**options: object) -> Sampler:

@@ -222,3 +222,12 @@ def test_a_call_costs_no_more_than_ctypes() -> None:
     ours = min(timeit.repeat(lambda: llama_h.llama_time_us(), number=20000, repeat=5))
     bare = min(timeit.repeat(lambda: plain(), number=20000, repeat=5))
     assert ours < bare * 1.5 + 0.002
+
+
+def test_opening_the_backends_leaves_the_environment_as_it_was() -> None:
+    for change in ("", "os.environ['GOMP_SPINCOUNT'] = '77'", "os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'"):
+        done = child(
+            f"import os; {change}\nfrom llama_bind.lib import load_backends\n"
+            "before = dict(os.environ); load_backends(); print(before == dict(os.environ))"
+        )
+        assert done.stdout.strip() == "True", done.stderr
