@@ -22,7 +22,7 @@ from llama_bind.values import LlamaState
 if TYPE_CHECKING:
     from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
     from llama_bind.core.model import Model
-    from llama_bind.engine.handle import Events, Stream
+    from llama_bind.engine.handle import EventQueue, Stream
     from llama_bind.engine.loop import Engine
 
 __all__ = ["Llama"]
@@ -207,7 +207,7 @@ class Llama:
     def _events(self, prepared: Prepared[Any]) -> Stream:
         from llama_bind.engine.handle import merged
 
-        events: Events = SimpleQueue()
+        events: EventQueue = SimpleQueue()
         shape = prepared.shape if isinstance(prepared.shape, TextShape) else None
         return merged(self._session.submit(prepared.requests, events, shape), events)
 
@@ -287,7 +287,7 @@ class Llama:
         from llama_bind.engine.handle import merged
 
         requests = self._session.embeddings(texts, truncate)
-        events: Events = SimpleQueue()
+        events: EventQueue = SimpleQueue()
         handles = self._session.submit(requests, events)
         for _ in merged(handles, events):
             pass

@@ -1,10 +1,10 @@
 """Python's work for one generated token, outside native calls.
 
 Method: a clock around every native function (`benchmarks.native_time`), 256 tokens generated greedily, and for each
-token the CPU time of the engine's thread from one call of llama_decode to the next, less the native calls in between.
+token the CPU time of the engine's thread from one call of lb_step to the next, less the native calls in between.
 The median over the tokens counts; the mean and the 95th percentile are shown. `overhead-stream` iterates over a
 stream in another thread and adds that thread's CPU time per token, the shaping of chunks included. The clocks
-themselves (two native calls per token, a microsecond each) count as Python's work.
+themselves (a microsecond for each native call) count as Python's work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.stats import percentile
 __all__ = ["BENCHMARKS", "N_TOKENS"]
 
 N_TOKENS = 256
-STEP = "llama_decode"
+STEP = "lb_step"
 
 
 def _measure(settings: Settings, *, stream: bool) -> Measurement:

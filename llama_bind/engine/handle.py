@@ -5,16 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from llama_bind.engine.request import Request
 from llama_bind.values import FinishEvent, PieceEvent, TokenLogprob
 
-__all__ = ["Event", "Events", "RequestHandle", "Stream", "merged"]
+__all__ = ["Event", "EventQueue", "Events", "RequestHandle", "Stream", "merged"]
 
 Event = PieceEvent | FinishEvent | BaseException
-Events = SimpleQueue[tuple["RequestHandle", Event]]
-"""Where events go: a queue of the handle's own, or one shared by several that are read together (see `merged`)."""
+
+
+class Events(Protocol):
+    """Where events go: a queue of the handle's own, or one shared by several handles that are read together."""
+
+    def put(self, item: tuple[RequestHandle, Event], /) -> None:
+        """Take an event; called by the engine's thread, so it must not wait."""
+
+
+EventQueue: TypeAlias = "SimpleQueue[tuple[RequestHandle, Event]]"
 
 
 class RequestHandle:
@@ -25,7 +33,8 @@ class RequestHandle:
 
     def __init__(self, request: Request, cancel: Callable[[RequestHandle], None], events: Events | None = None) -> None:
         self.request = request
-        self._events: Events = SimpleQueue() if events is None else events
+        self._queue: EventQueue = SimpleQueue()
+        self._events: Events = self._queue if events is None else events
         self._cancel = cancel
         self.owner: object = None
         self._done = threading.Event()
@@ -54,7 +63,7 @@ class RequestHandle:
             LlamaBindError: what ended the request early, raised in place of the finish.
         """
         while True:
-            event = self._events.get()[1]
+            event = self._queue.get()[1]
             if isinstance(event, BaseException):
                 raise event
             yield event
@@ -65,7 +74,7 @@ class RequestHandle:
 Stream = Generator[tuple[int, PieceEvent | FinishEvent], None, None]
 
 
-def merged(handles: list[RequestHandle], events: Events) -> Stream:
+def merged(handles: list[RequestHandle], events: EventQueue) -> Stream:
     """The events of several handles that share `events`, each with its handle's index, as they come.
 
     Leaving early cancels what still runs: by an exception, by closing the generator, or by dropping it.
@@ -75,7 +84,7 @@ def merged(handles: list[RequestHandle], events: Events) -> Stream:
     return stream
 
 
-def _merge(handles: list[RequestHandle], events: Events) -> Stream:
+def _merge(handles: list[RequestHandle], events: EventQueue) -> Stream:
     index = {handle: i for i, handle in enumerate(handles)}
     left = len(handles)
     try:
