@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llama_bind.version import __version__
 
 if TYPE_CHECKING:
+    from llama_bind.aio import AsyncLlama
     from llama_bind.engine.speculative import PromptLookup
     from llama_bind.errors import LlamaBindError
     from llama_bind.llama import Llama
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdapterSpec": "params",
+    "AsyncLlama": "aio",
     "ContextParams": "params",
     "Llama": "llama",
     "LlamaBindError": "errors",
@@ -33,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "AdapterSpec",
+    "AsyncLlama",
     "ContextParams",
     "Llama",
     "LlamaBindError",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from llama_bind.facade import Facade
 from llama_bind.prompts import Prompt
 from llama_bind.results import ChatShape, TextShape
 from llama_bind.session import Prepared, Session, Vector, embedding_response, normalized
@@ -21,16 +22,14 @@ from llama_bind.values import LlamaState
 
 if TYPE_CHECKING:
     from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
-    from llama_bind.core.model import Model
     from llama_bind.engine.handle import EventQueue, Stream
-    from llama_bind.engine.loop import Engine
 
 __all__ = ["Llama"]
 
 S = TypeVar("S", TextShape, ChatShape)
 
 
-class Llama:
+class Llama(Facade):
     """A loaded model that generates, chats, embeds and tokenizes. Thread-safe: calls from any thread wait their turn.
 
     Args:
@@ -69,10 +68,6 @@ class Llama:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._session = Session(state["model_path"], state["arguments"])
 
-    def __repr__(self) -> str:
-        state = "closed" if self._session.closed else self.model.desc
-        return f"Llama({self.model_path!r}, {state})"
-
     @classmethod
     def from_pretrained(
         cls, repo_id: str, filename: str | None = None, *, hub_options: Mapping[str, Any] | None = None, **kwargs: Any
@@ -93,78 +88,6 @@ class Llama:
         if filename is None and ("/" not in repo_id or os.path.isfile(repo_id)):
             return cls(hub.resolve_model(repo_id), **kwargs)
         return cls(hub.from_pretrained(repo_id, filename, **(hub_options or {})), **kwargs)
-
-    # -- text and tokens -------------------------------------------------------------------------------------------
-
-    def tokenize(self, text: str | bytes, add_bos: bool = True, special: bool = False) -> list[int]:
-        """Token ids of a text of any length.
-
-        Args:
-            text: Bytes are taken as UTF-8.
-            add_bos: Add the special tokens that the model wants around a text (BOS, EOS).
-            special: Take the text of control tokens as those tokens; without it they are plain text.
-
-        Raises:
-            TextEncodingError: a lone surrogate, or bytes that llama.cpp cannot take.
-        """
-        return self._session.prompts.tokenize(text, add_bos, special)
-
-    def detokenize(
-        self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False
-    ) -> bytes:
-        """The bytes of tokens; `special` shows control tokens. `prev_tokens` come before and are not part of it.
-
-        Raises:
-            TokenError: an id outside the vocabulary.
-        """
-        return self._session.detokenize(tokens, prev_tokens, special)
-
-    @property
-    def model_path(self) -> str:
-        return self._session.model_path
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The file's metadata, values as text."""
-        return self._session.metadata
-
-    def n_ctx(self) -> int:
-        """Tokens that one text can have."""
-        return self._session.n_ctx
-
-    def n_vocab(self) -> int:
-        """Tokens in the vocabulary."""
-        return self._session.vocab.n_tokens
-
-    def n_embd(self) -> int:
-        """Numbers in an embedding."""
-        return self.model.n_embd_out
-
-    def token_bos(self) -> int:
-        """The beginning-of-sequence token, -1 if there is none."""
-        return _or_minus_one(self._session.vocab.bos)
-
-    def token_eos(self) -> int:
-        """The end-of-sequence token, -1 if there is none."""
-        return _or_minus_one(self._session.vocab.eos)
-
-    def token_nl(self) -> int:
-        """The newline token, -1 if there is none."""
-        return _or_minus_one(self._session.vocab.nl)
-
-    @property
-    def model(self) -> Model:
-        """The core object, for what this class does not offer."""
-        return self._session.model
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that runs the requests.
-
-        Raises:
-            ClosedError, UnsupportedError: closed, or loaded with vocab_only.
-        """
-        return self._session.engine
 
     # -- completion ------------------------------------------------------------------------------------------------
 
@@ -325,7 +248,3 @@ def _chunks(prepared: Prepared[S], events: Stream) -> Generator[Any, None, None]
     for index, event in events:
         yield from shape.chunks(index, event, usage=usage)
     yield from shape.closing(usage=usage)
-
-
-def _or_minus_one(token: int | None) -> int:
-    return -1 if token is None else token

@@ -31,9 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chats": {*BASE, "chat", "core", "prompts"},
     "hub": {*BASE},
     "session": {*BASE, "calls", "chats", "core", "engine", "prompts", "results"},
-    "llama": {*BASE, "_kwargs", "core", "engine", "hub", "prompts", "results", "session"},
+    "facade": {"core", "engine", "session"},
+    "llama": {*BASE, "_kwargs", "core", "engine", "facade", "hub", "prompts", "results", "session"},
+    "aio": {*BASE, "_kwargs", "core", "engine", "facade", "llama", "prompts", "results", "session"},
     "cli": {*BASE, "core", "hub", "lib", "llama"},
-    "": {"engine", "errors", "llama", "params", "structured", "values", "version"},
+    "": {"aio", "engine", "errors", "llama", "params", "structured", "values", "version"},
     "__main__": {"cli"},
 }
 """Layer -> layers it may import besides itself. The facade's own helpers (calls, prompts, results) are beside it."""

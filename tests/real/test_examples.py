@@ -24,6 +24,7 @@ OUTPUT = {
     "grammar": r"^[A-Z][a-z]{2,10} is [1-9]\d? years old\n$",
     "embeddings": r"^0\.\d{3}  How do I bake bread\?\n(0\.\d{3}  .*\n){2}$",
     "threads": r"^One, two, three,' four, five.*\nMonday, Tuesday,'.*\nA, B, C,'.*\nSpring, summer,' and fall.*\n$",
+    "async_tasks": r"^One, two, three,' four, five.*\nMonday, Tuesday,'.*\nA, B, C,'.*\n Paris.*\n",
     "custom_sampling": r"^(?:[a-z ]+: ['\"].*['\"] \(the same with its seed: True\)\n){5}$",
     "logits_processor": r"^[^eE]{10,}$",
     "save_state": r"^\d{5,} bytes\n[1-9]\d tokens were there, \d\d? had to be computed\n$",

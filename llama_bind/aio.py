@@ -1,0 +1,291 @@
+"""`AsyncLlama`: the calls of `Llama` for asyncio, on the same engine. Awaits what the session prepares.
+
+Not for: algorithms. Tokenizing and templates run in asyncio's worker threads, generating on the engine's thread: the
+event loop only hands events over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from typing_extensions import Unpack
+
+from llama_bind.facade import Facade
+from llama_bind.llama import Llama
+from llama_bind.prompts import Prompt
+from llama_bind.results import ChatShape, TextShape
+from llama_bind.session import Prepared, Session, Vector, embedding_response, normalized
+from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse
+from llama_bind.values import FinishEvent, LlamaState, PieceEvent
+
+if TYPE_CHECKING:
+    from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind.engine.handle import Event, RequestHandle
+
+__all__ = ["AsyncLlama", "AsyncStream"]
+
+C = TypeVar("C")
+S = TypeVar("S", TextShape, ChatShape)
+
+
+class _Mailbox:
+    """Brings events from the engine's thread into an event loop; wakes it once for all that came meanwhile."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[tuple[RequestHandle, Event]] = deque()
+        self._there = asyncio.Event()
+        self._called = False
+
+    def put(self, item: tuple[RequestHandle, Event], /) -> None:
+        """Called by the engine's thread."""
+        self._items.append(item)
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever would read
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._called = False
+        self._there.set()
+
+    async def get(self) -> tuple[RequestHandle, Event]:
+        while not self._items:
+            self._there.clear()
+            if not self._items:
+                await self._there.wait()
+        return self._items.popleft()
+
+
+class _Running:
+    """Submitted requests and the way to their events. Whoever leaves early calls `cancel`."""
+
+    def __init__(self, handles: Sequence[RequestHandle], mailbox: _Mailbox) -> None:
+        self.handles = list(handles)
+        self._index = {handle: i for i, handle in enumerate(self.handles)}
+        self._mailbox = mailbox
+        self.left = len(self.handles)
+
+    async def next(self) -> tuple[int, PieceEvent | FinishEvent]:
+        """The next event, and which request it belongs to."""
+        try:
+            handle, event = await self._mailbox.get()
+        except BaseException:  # the task was cancelled
+            self.cancel()
+            raise
+        if isinstance(event, BaseException):
+            self.cancel()
+            raise event
+        self.left -= isinstance(event, FinishEvent)
+        return self._index[handle], event
+
+    def cancel(self) -> None:
+        """End what still runs."""
+        if self.left:
+            self.left = 0
+            for handle in self.handles:
+                handle.cancel()
+
+
+class AsyncStream(Generic[C]):
+    """The chunks of a streamed call: ``async for``. Closing it or dropping it cancels the request."""
+
+    def __init__(self, prepared: Prepared[Any], running: _Running) -> None:
+        self._prepared = prepared
+        self._running = running
+        self._ready: deque[C] = deque(prepared.shape.opening())
+        self._closed = False
+
+    def __aiter__(self) -> AsyncStream[C]:
+        return self
+
+    async def __anext__(self) -> C:
+        while not self._ready:
+            if self._closed or not self._running.left:
+                raise StopAsyncIteration
+            index, event = await self._running.next()
+            shape, usage = self._prepared.shape, self._prepared.usage
+            self._ready.extend(shape.chunks(index, event, usage=usage))
+            if not self._running.left:
+                self._ready.extend(shape.closing(usage=usage))
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        """Cancel what still runs; no more chunks come."""
+        self._closed = True
+        self._ready.clear()
+        self._running.cancel()
+
+    async def __aenter__(self) -> AsyncStream[C]:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        self._running.cancel()
+
+
+class AsyncLlama(Facade):
+    """A loaded model for asyncio: any number of tasks call it at once. See `Llama` for arguments, options and errors.
+
+    The constructor loads the model and blocks meanwhile; ``await AsyncLlama.load(...)`` does not.
+    ``AsyncLlama.of(llm)`` shares the model and engine of a `Llama`, and both may be used at the same time.
+    """
+
+    def __init__(self, model_path: str | os.PathLike[str], **kwargs: Unpack[LlamaKwargs]) -> None:
+        self._session = Session(model_path, kwargs)
+
+    @classmethod
+    async def load(cls, model_path: str | os.PathLike[str], **kwargs: Unpack[LlamaKwargs]) -> AsyncLlama:
+        """Load a model without blocking the event loop."""
+        return await asyncio.to_thread(lambda: cls(model_path, **kwargs))
+
+    @classmethod
+    def of(cls, llm: Llama) -> AsyncLlama:
+        """The asynchronous side of a `Llama`; closing one closes both."""
+        made = cls.__new__(cls)
+        made._session = llm._session
+        return made
+
+    @classmethod
+    async def from_pretrained(
+        cls, repo_id: str, filename: str | None = None, *, hub_options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> AsyncLlama:
+        """As `Llama.from_pretrained`, without blocking the event loop."""
+        load = Llama.from_pretrained
+        return cls.of(await asyncio.to_thread(load, repo_id, filename, hub_options=hub_options, **kwargs))
+
+    async def close(self) -> None:
+        """As `Llama.close`."""
+        await asyncio.to_thread(self._session.close)
+
+    async def __aenter__(self) -> AsyncLlama:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    @overload
+    async def create_completion(
+        self, prompt: Prompt, *, stream: Literal[False] = False, **kwargs: Unpack[CompletionKwargs]
+    ) -> Completion: ...
+
+    @overload
+    async def create_completion(
+        self, prompt: Prompt, *, stream: Literal[True], **kwargs: Unpack[CompletionKwargs]
+    ) -> AsyncStream[Completion]: ...
+
+    @overload
+    async def create_completion(
+        self, prompt: Prompt, *, stream: bool, **kwargs: Unpack[CompletionKwargs]
+    ) -> Completion | AsyncStream[Completion]: ...
+
+    async def create_completion(
+        self, prompt: Prompt, *, stream: bool = False, **kwargs: Unpack[CompletionKwargs]
+    ) -> Completion | AsyncStream[Completion]:
+        """As `Llama.create_completion`; a stream is awaited once and then iterated with ``async for``.
+
+        Cancelling the task cancels the request.
+        """
+        options = {**kwargs, "stream": stream}
+        prepared = await asyncio.to_thread(self._session.completion, prompt, options)
+        running = self._start(prepared, prepared.shape)
+        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+
+    __call__ = create_completion
+
+    @overload
+    async def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **kwargs: Unpack[ChatKwargs]
+    ) -> AsyncStream[ChatCompletionChunk]: ...
+
+    @overload
+    async def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: bool, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]: ...
+
+    async def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **kwargs: Unpack[ChatKwargs]
+    ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]:
+        """As `Llama.create_chat_completion`; a chat_handler runs in a worker thread."""
+        handler = self._session.params.chat_handler
+        if handler is not None:
+            handled: ChatCompletion = await asyncio.to_thread(
+                handler, llama=self, messages=messages, stream=stream, **kwargs
+            )
+            return handled
+        prepared = await asyncio.to_thread(self._session.chat, messages, {**kwargs, "stream": stream})
+        running = self._start(prepared)
+        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+
+    def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> _Running:
+        mailbox = _Mailbox()
+        return _Running(self._session.submit(prepared.requests, mailbox, shape), mailbox)
+
+    @overload
+    async def embed(self, input: str, *, normalize: bool = False, truncate: bool = False) -> Vector: ...
+
+    @overload
+    async def embed(self, input: list[str], *, normalize: bool = False, truncate: bool = False) -> list[Vector]: ...
+
+    async def embed(
+        self, input: str | list[str], *, normalize: bool = False, truncate: bool = False
+    ) -> Vector | list[Vector]:
+        """As `Llama.embed`."""
+        vectors, _ = await self._embed([input] if isinstance(input, str) else input, normalize, truncate)
+        return vectors[0] if isinstance(input, str) else vectors
+
+    async def create_embedding(
+        self, input: str | Sequence[str], model: str | None = None, *, normalize: bool = False, truncate: bool = False
+    ) -> CreateEmbeddingResponse:
+        """As `Llama.create_embedding`."""
+        texts = [input] if isinstance(input, str) else input
+        vectors, n_tokens = await self._embed(texts, normalize, truncate)
+        return embedding_response(vectors, n_tokens, model or self.model_path)
+
+    async def _embed(self, texts: Sequence[str], normalize: bool, truncate: bool) -> tuple[list[Vector], int]:
+        requests = await asyncio.to_thread(self._session.embeddings, texts, truncate)
+        mailbox = _Mailbox()
+        running = _Running(self._session.submit(requests, mailbox), mailbox)
+        while running.left:
+            await running.next()
+        vectors = [normalized(h.embedding) if normalize else h.embedding for h in running.handles]
+        return vectors, sum(len(r.prompt) for r in requests)
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    async def save_state(self) -> LlamaState:
+        """As `Llama.save_state`."""
+        return await asyncio.to_thread(self._session.save_state)
+
+    async def load_state(self, state: LlamaState) -> None:
+        """As `Llama.load_state`."""
+        await asyncio.to_thread(self._session.load_state, state)
+
+    async def reset(self) -> None:
+        """As `Llama.reset`."""
+        await asyncio.to_thread(self.engine.forget)
+
+
+async def _collected(prepared: Prepared[S], running: _Running) -> S:
+    while running.left:
+        prepared.shape.add(*await running.next())
+    return prepared.shape
