@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from llama_bind.engine.request import Request
 from llama_bind.values import FinishEvent, PieceEvent, TokenLogprob
 
-__all__ = ["Event", "EventQueue", "Events", "RequestHandle", "Stream", "merged"]
+__all__ = ["Event", "EventQueue", "Events", "RequestHandle", "Stream", "events_of", "merged"]
 
 Event = PieceEvent | FinishEvent | BaseException
 
@@ -33,8 +33,9 @@ class RequestHandle:
 
     def __init__(self, request: Request, cancel: Callable[[RequestHandle], None], events: Events | None = None) -> None:
         self.request = request
-        self._queue: EventQueue = SimpleQueue()
-        self._events: Events = self._queue if events is None else events
+        own: EventQueue = SimpleQueue()
+        self._queue = own if events is None else None
+        self._events: Events = own if events is None else events
         self._cancel = cancel
         self.owner: object = None
         self._done = threading.Event()
@@ -61,14 +62,22 @@ class RequestHandle:
 
         Raises:
             LlamaBindError: what ended the request early, raised in place of the finish.
+            TypeError: the events go to a queue that was given.
         """
-        while True:
-            event = self._queue.get()[1]
-            if isinstance(event, BaseException):
-                raise event
-            yield event
-            if isinstance(event, FinishEvent):
-                return
+        if self._queue is None:
+            raise TypeError("this handle's events go to another queue; read them there")
+        return events_of(self._queue)
+
+
+def events_of(queue: EventQueue) -> Iterator[PieceEvent | FinishEvent]:
+    """The events of one request from its queue."""
+    while True:
+        event = queue.get()[1]
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+        if isinstance(event, FinishEvent):
+            return
 
 
 Stream = Generator[tuple[int, PieceEvent | FinishEvent], None, None]
