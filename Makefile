@@ -43,6 +43,7 @@ $(OPTIONS): FORCE | $(BIN)/python
 $(STAMP): $(SOURCES) $(OPTIONS) $(if $(wildcard llama_bind/lib/native/*),,FORCE) | $(BIN)/python
 	$(BIN)/python -m buildsystem.vendor
 	@echo "Compiling llama.cpp: some minutes the first time"
-	$(BIN)/python -m pip install --disable-pip-version-check --verbose --no-deps --editable .
+	@$(BIN)/python -m buildsystem.quietly build/build.log \
+	  $(BIN)/python -m pip install --disable-pip-version-check --verbose --no-deps --editable .
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet 'llama-bind[dev]'
 	@touch $@

@@ -140,7 +140,8 @@ class TestOnAModel:
 
     @pytest.fixture
     def context(self, tmp_path: Path) -> Iterator[int]:
-        quiet = ggml_h.ggml_log_callback(lambda *_: None)
+        quiet, before, data = ggml_h.ggml_log_callback(lambda *_: None), ggml_h.ggml_log_callback(), ctypes.c_void_p()
+        llama_h.llama_log_get(before, ctypes.pointer(data))
         llama_h.llama_log_set(quiet, None)
         path = write_tiny_llama(tmp_path / "tiny.gguf")
         model = guard_h.lb_llama_model_load_from_file(str(path).encode(), llama_h.llama_model_default_params())
@@ -153,7 +154,7 @@ class TestOnAModel:
         yield context
         llama_h.llama_free(context)
         llama_h.llama_model_free(model)
-        llama_h.llama_log_set(None, None)
+        llama_h.llama_log_set(before, data)
 
     def decode(self, context: int, n_tokens: int, token: int = 5, seq: int = 0) -> int:
         batch = llama_h.llama_batch_init(64, 0, 1)

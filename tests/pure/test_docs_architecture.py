@@ -98,7 +98,7 @@ def test_readme_is_short() -> None:
 
 @pytest.mark.parametrize("page", ALL, ids=name_of)
 def test_no_page_shows_a_path_of_somebodys_machine(page: Path) -> None:
-    assert not re.search(r"/root/|/home/\w+/|/Users/\w+/|C:\\\\Users", page.read_text(encoding="utf-8"))
+    assert not re.search(r"/(r[o]ot|home/\w+|Users/\w+)/|C:\\\\Users", page.read_text(encoding="utf-8"))
 
 
 def test_examples_are_listed_and_compile() -> None:
