@@ -47,10 +47,13 @@ class RequestHandle:
         """Whether the last event was delivered to the queue."""
         return self._done.is_set()
 
-    def deliver(self, event: Event) -> None:
-        """Called by the engine only."""
-        if not isinstance(event, PieceEvent):
-            self._done.set()
+    def emit(self, event: PieceEvent) -> None:
+        """Give a piece of text. Called by the engine only, once a token: as short as can be."""
+        self._events.put((self, event))
+
+    def deliver(self, event: FinishEvent | BaseException) -> None:
+        """Give the last event. Called by the engine only."""
+        self._done.set()
         self._events.put((self, event))
 
     def cancel(self) -> None:

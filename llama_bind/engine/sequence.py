@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class Sequence:
         self.cancelled = False
         self.result: Any = None
         self.pieces: list[PieceEvent] = []
+        self.emit: Callable[[PieceEvent], None] = self.pieces.append
         self.t_arrival = now
         self.t_start = 0.0
         self.t_first = 0.0

@@ -32,7 +32,7 @@ from llama_bind.errors import (
     NativeAbortError,
     TokenError,
 )
-from llama_bind.values import FinishEvent, FinishReason, PieceEvent, TokenLogprob, Usage
+from llama_bind.values import FinishEvent, FinishReason, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from llama_bind.engine.runner import Runner
@@ -332,7 +332,7 @@ class Worker:
         if not sequence.lazy:
             event = sequence.assembler.push(token, self.piece(token, sequence.request.special), logprob)
             if event is not None:
-                self._deliver(sequence, event)
+                sequence.emit(event)
             if sequence.assembler.matched is not None:
                 sequence.finish_stop = sequence.assembler.matched
                 self._finish(sequence, "stop")
@@ -354,6 +354,7 @@ class Worker:
         except Exception as error:
             handle.deliver(error)
             return
+        sequence.emit = sequence.pieces.append if request.buffered else handle.emit
         self.arrivals += 1
         self.stats.requests += 1
         with self.lock:
@@ -361,12 +362,6 @@ class Worker:
         self.handles[sequence] = handle
         handle.prompt_logprobs = sequence.prompt_logprobs  # complete before the first event
         self.scheduler.add(sequence)
-
-    def _deliver(self, sequence: Sequence, event: PieceEvent) -> None:
-        if sequence.request.buffered:
-            sequence.pieces.append(event)
-        else:
-            self.handles[sequence].deliver(event)
 
     def _mark_cancelled(self, handle: RequestHandle) -> None:
         sequence = self.sequences.get(handle)
@@ -388,7 +383,7 @@ class Worker:
         if reason != "cancelled":
             last = sequence.assembler.flush()
             if last is not None:
-                self._deliver(sequence, last)
+                sequence.emit(last)
         if sequence.n_computed > sequence.n_tokens:
             self.runner.trim(sequence, sequence.n_tokens)
         handle = self._remove(sequence, remember=sequence.request.kind == "generate")
@@ -396,7 +391,7 @@ class Worker:
         self.stats.generated_tokens += sequence.n_generated
         handle.embedding = sequence.result
         if sequence.request.buffered:
-            handle.deliver(merged_pieces(sequence.pieces))
+            handle.emit(merged_pieces(sequence.pieces))
         usage = Usage(sequence.n_prompt, sequence.n_generated, sequence.n_cached)
         timings = timings_of(sequence, now)
         handle.deliver(FinishEvent(reason, usage, timings, sequence.request.seed, sequence.finish_stop))

@@ -42,11 +42,12 @@ class TextAssembler:
         InputError: See `text.stop.check_stops`.
     """
 
-    __slots__ = ("_bytes", "_chars", "_decoder", "_matcher", "_released", "_waiting")
+    __slots__ = ("_bytes", "_chars", "_decoder", "_matcher", "_plain", "_released", "_waiting")
 
     def __init__(self, stops: str | Sequence[str] = ()) -> None:
         self._decoder = Utf8Decoder()
         self._matcher = StopMatcher(stops)
+        self._plain = not stops
         self._waiting: deque[_Waiting] = deque()
         # Counted only since the last moment when nothing waited.
         self._bytes = self._chars = self._released = 0
@@ -62,12 +63,15 @@ class TextAssembler:
         The event's text may be empty (a token without text), and so may its tokens (text of a token whose rest is
         still held back). After a match everything is dropped.
         """
+        waiting = self._waiting
+        if self._plain and not waiting and piece.isascii():  # almost every token of almost every text
+            return PieceEvent(piece.decode("ascii"), (token,), () if logprob is None else (logprob,))
         matcher = self._matcher
         if matcher.matched is not None:
             return None
         decoded = self._decoder.push(piece)
         text, stop = matcher.push(decoded)
-        if not self._waiting and stop is None and not self._decoder.pending and not matcher.held:
+        if not waiting and stop is None and not self._decoder.pending and not matcher.held:
             return PieceEvent(text, (token,), () if logprob is None else (logprob,))
         self._note(token, piece, logprob, len(decoded))
         return self._release(text, final=stop is not None)
