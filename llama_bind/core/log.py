@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 __all__ = [
     "Line",
@@ -143,7 +143,13 @@ def raise_pending() -> None:
             del error
 
 
-class _VerboseHandler(logging.StreamHandler[Any]):
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[Any]
+else:
+    _StreamHandler = logging.StreamHandler  # takes no type argument before Python 3.11
+
+
+class _VerboseHandler(_StreamHandler):
     """Writes to whatever ``sys.stderr`` is at the time."""
 
     def __init__(self) -> None:

@@ -1,0 +1,29 @@
+"""Every module can be imported by itself, in every Python that is supported."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import llama_bind
+
+NAMES = [m.name for m in pkgutil.walk_packages(llama_bind.__path__, "llama_bind.") if not m.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_imports(name: str) -> None:
+    importlib.import_module(name)
+
+
+def test_all_modules_were_found() -> None:
+    assert len(NAMES) > 90
+
+
+def test_the_public_names_are_there_and_sorted() -> None:
+    assert list(llama_bind.__all__) == sorted(llama_bind.__all__)
+    for name in llama_bind.__all__:
+        assert getattr(llama_bind, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = llama_bind.no_such_name
