@@ -129,6 +129,8 @@ class LlamaKwargs(TypedDict, total=False):
     """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
     draft_model: Callable[[Any], Any] | None
     """Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids."""
+    max_queue: int | None
+    """Most requests that wait for their turn. Unset: any number."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None
@@ -206,6 +208,8 @@ class CompletionKwargs(TypedDict, total=False):
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
     """Strings that end the text; they are not part of it."""
+    stop_token_ids: Sequence[int] | None
+    """Token ids that end the text like the model's own end."""
     logprobs: int | bool | None
     """Give the log probabilities of the tokens, and of this many alternatives."""
     echo: bool | None
@@ -295,6 +299,8 @@ class ChatKwargs(TypedDict, total=False):
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
     """Strings that end the text; they are not part of it."""
+    stop_token_ids: Sequence[int] | None
+    """Token ids that end the text like the model's own end."""
     logprobs: int | bool | None
     """Give the log probabilities of the tokens, and of this many alternatives."""
     stream_options: Mapping[str, Any] | None

@@ -236,6 +236,19 @@ class AsyncLlama(Facade):
         running = self._start(prepared)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
+    async def generate_many(self, prompts: Sequence[Prompt], **kwargs: Unpack[CompletionKwargs]) -> list[Completion]:
+        """As `Llama.generate_many`."""
+        options = {**kwargs, "stream": False}
+        calls = [await asyncio.to_thread(self._session.completion, prompt, options) for prompt in prompts]
+        started: list[tuple[Prepared[TextShape], _Running]] = []
+        try:
+            for prepared in calls:
+                started.append((prepared, self._start(prepared, prepared.shape)))
+            return [(await _collected(prepared, running)).result() for prepared, running in started]
+        finally:
+            for _, running in started:
+                running.cancel()
+
     def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> _Running:
         mailbox = _Mailbox()
         return _Running(self._session.submit(prepared.requests, mailbox, shape), mailbox)

@@ -6,6 +6,7 @@ Not for: tokenizing or templates (the facade hands in token ids), or results.
 from __future__ import annotations
 
 import dataclasses
+import operator
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ class Call:
     request: RequestParams
     chat: ChatParams
     logprobs: int | None
+    stop_token_ids: tuple[int, ...] = ()
 
     @property
     def include_usage(self) -> bool:
@@ -79,6 +81,7 @@ class Call:
                 seed=(seed + i) % RANDOM_SEED,
                 max_tokens=None if limit is None or limit < 0 else limit,
                 stop=check_stops(stops),
+                stop_token_ids=frozenset(self.stop_token_ids),
                 logprobs=self.logprobs,
                 prompt_logprobs=self.logprobs if echo_logprobs and i == 0 else None,
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
@@ -105,7 +108,14 @@ def read_call(given: Mapping[str, Any], defaults: SamplingParams, where: str, *,
     options = call.request.stream_options
     if options is not None and not isinstance(options, Mapping):
         raise InputError("stream_options must be a dict such as {'include_usage': True}", param="stream_options")
-    return dataclasses.replace(call, logprobs=wanted)
+    return dataclasses.replace(call, logprobs=wanted, stop_token_ids=_token_ids(call.request.stop_token_ids))
+
+
+def _token_ids(value: Sequence[int] | None) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(token) for token in value or ())
+    except TypeError:
+        raise InputError("stop_token_ids must be a list of token ids", param="stop_token_ids") from None
 
 
 def _logprobs(value: int | bool | None) -> int | None:

@@ -33,6 +33,7 @@
     ├── ReentryError                    (RuntimeError) a context was used from inside its own callback
     └── RequestError                    (RuntimeError) one request ended early
         ├── CancelledError              it was cancelled
+        ├── QueueFullError              too many requests wait already
         └── EngineFailedError           the engine thread ended; carries the cause
 
 Every class carries its facts as attributes. Builtin twins are there so that callers which catch ``ValueError``,
@@ -67,6 +68,7 @@ __all__ = [
     "ModelNotFoundError",
     "NativeAbortError",
     "NoCellsError",
+    "QueueFullError",
     "ReentryError",
     "RequestError",
     "StateError",
@@ -301,6 +303,14 @@ class RequestError(LlamaBindError, RuntimeError):
 
 class CancelledError(RequestError):
     """The request was cancelled."""
+
+
+class QueueFullError(RequestError):
+    """As many requests wait as may (`limit`); try again later, or load with a larger max_queue."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests wait already; try again later, or load the model with a larger max_queue")
+        self.limit = limit
 
 
 class EngineFailedError(RequestError):

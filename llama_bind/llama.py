@@ -127,6 +127,15 @@ class Llama(Facade):
 
     __call__ = create_completion
 
+    def generate_many(self, prompts: Sequence[Prompt], **kwargs: Unpack[CompletionKwargs]) -> list[Completion]:
+        """Continue many texts, as many at once as there are sequences (`n_seq_max`); results in the order of prompts.
+
+        Raises what `create_completion` raises, for the first that fails; the others are cancelled then.
+        """
+        calls = [self._session.completion(prompt, {**kwargs, "stream": False}) for prompt in prompts]
+        streams = [(prepared, self._events(prepared)) for prepared in calls]
+        return [_collected(prepared, events).result() for prepared, events in streams]
+
     def _events(self, prepared: Prepared[Any]) -> Stream:
         from llama_bind.engine.handle import merged
 

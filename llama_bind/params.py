@@ -247,6 +247,9 @@ class RequestParams:
         None, "Most tokens to generate. Unset or below 0: until the model stops or the context ends."
     )
     stop: str | Sequence[str] | None = option(None, "Strings that end the text; they are not part of it.")
+    stop_token_ids: Sequence[int] | None = option(
+        None, "Token ids that end the text like the model's own end.", cli=False
+    )
     logprobs: int | bool | None = option(
         None, "Give the log probabilities of the tokens, and of this many alternatives.", cli=False
     )
@@ -289,6 +292,9 @@ class LlamaParams:
     )
     draft_model: Callable[[Any], Any] | None = option(
         None, "Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids.", cli=False
+    )
+    max_queue: int | None = option(
+        None, "Most requests that wait for their turn. Unset: any number.", low=0, high=10**9
     )
     last_n_tokens_size: int | None = option(None, "Default of penalty_last_n.", low=-1)
     logits_all: bool = option(False, "Accepted for compatibility; log probabilities need no such preparation here.")

@@ -112,7 +112,7 @@ class Session:
         if self.params.draft_model is not None and not runner.can_draft:
             runner.context.close()
             raise UnsupportedError("draft_model needs a memory that can be cut back; this model's cannot")
-        engine = Engine(runner)
+        engine = Engine(runner, self.params.max_queue)
         self._n_ctx, self._embed_limit = engine.limits
         return engine
 

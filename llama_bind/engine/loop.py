@@ -27,10 +27,11 @@ class Engine:
 
     Args:
         runner: Made by the facade; the engine's thread is the only one to use it from here on.
+        max_queue: Most requests that wait besides those that run; None for any number.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self._worker = Worker(runner)
+    def __init__(self, runner: Runner, max_queue: int | None = None) -> None:
+        self._worker = Worker(runner, max_queue)
         if not exiting.is_registered:
             exiting.register()
         self._finalizer = weakref.finalize(self, Worker.shutdown, self._worker)
@@ -43,6 +44,7 @@ class Engine:
             ClosedError, ForkedError: this engine cannot take requests any more.
             ContextOverflowError: the prompt alone does not fit.
             InputError: an empty prompt.
+            QueueFullError: `max_queue` requests wait already.
         """
         handle = self._worker.submit(request, events)
         handle.owner = self  # a stream works on after its model was dropped

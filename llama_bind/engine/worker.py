@@ -30,6 +30,7 @@ from llama_bind.errors import (
     ForkedError,
     InputError,
     NativeAbortError,
+    QueueFullError,
     TokenError,
 )
 from llama_bind.values import FinishEvent, FinishReason, TokenLogprob, Usage
@@ -62,12 +63,15 @@ exiting = Exiting()
 class Worker:
     """The state of an engine and the thread that works on it. See the module."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, max_queue: int | None = None) -> None:
         context = runner.context
         cells = context.n_ctx if context.kv_unified and context.n_seq_max > 1 else None
         self.runner = runner
+        self.max_queue = max_queue
+        self.unfinished = 0  # submitted and not ended; guarded by the lock
         self.limit = min(context.n_ctx_seq, context.model.n_pos_max or context.n_ctx_seq)
         self.embed_limit = min(self.limit, context.n_ubatch)
+        self.n_slots = context.n_seq_max
         self.scheduler = Scheduler(context.n_seq_max, context.n_batch, cells)
         self.n_vocab = context.model.vocab.n_tokens
         self.eog = context.model.vocab.eog_tokens
@@ -97,7 +101,11 @@ class Worker:
         if n > limit:
             raise ContextOverflowError(n, limit)
         handle = RequestHandle(request, self.cancel, events)
-        self._post(lambda: self._arrive(handle))
+        with self.lock:
+            if self.max_queue is not None and self.unfinished >= self.max_queue + self.n_slots:
+                raise QueueFullError(self.max_queue)
+            self._post_locked(lambda: self._arrive(handle))
+            self.unfinished += 1
         return handle
 
     def call(self, function: Callable[[Runner], T]) -> T:
@@ -159,10 +167,13 @@ class Worker:
             raise ClosedError("the engine")
 
     def _post(self, message: Callable[[], None]) -> None:
-        with self.lock:  # after stopping is set nobody reads the inbox
-            if self.stopping.is_set():
-                raise ClosedError("the engine")
-            self.inbox.put(message)
+        with self.lock:
+            self._post_locked(message)
+
+    def _post_locked(self, message: Callable[[], None]) -> None:
+        if self.stopping.is_set():  # nobody reads the inbox any more
+            raise ClosedError("the engine")
+        self.inbox.put(message)
 
     def _abort_if_useless(self) -> None:
         if self.in_flight is not None and all(c.sequence.cancelled for c in self.in_flight.chunks):
@@ -352,6 +363,8 @@ class Worker:
         try:
             sequence = Sequence(request, self.arrivals, time.perf_counter(), limit=limit)
         except Exception as error:
+            with self.lock:
+                self.unfinished -= 1
             handle.deliver(error)
             return
         sequence.emit = sequence.pieces.append if request.buffered else handle.emit
@@ -410,6 +423,7 @@ class Worker:
         handle = self.handles.pop(sequence)
         with self.lock:
             del self.sequences[handle]
+            self.unfinished -= 1
         return handle
 
     def _fail_plan(self, plan: StepPlan, error: BaseException) -> None:

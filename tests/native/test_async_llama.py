@@ -61,6 +61,8 @@ def test_completions_chats_and_embeddings_equal_the_synchronous_ones() -> None:
         assert chat["choices"] == llm.create_chat_completion(messages, max_tokens=8, **GREEDY)["choices"]
         echoed = await both("Hello", max_tokens=2, echo=True, logprobs=1, **GREEDY)
         assert echoed["choices"] == llm("Hello", max_tokens=2, echo=True, logprobs=1, **GREEDY)["choices"]
+        many = await both.generate_many(["Hello", "There"], max_tokens=4, **GREEDY)
+        assert [text_of(r) for r in many] == [text_of(llm(p, max_tokens=4, **GREEDY)) for p in ("Hello", "There")]
         assert both.tokenize("abc") == llm.tokenize("abc")
         assert both.n_ctx() == llm.n_ctx()
 

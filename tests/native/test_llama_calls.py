@@ -4,6 +4,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from llama_bind import Llama, LlamaGrammar, PromptLookup
-from llama_bind.errors import StateError, UnsupportedError
+from llama_bind.errors import ContextOverflowError, InputError, QueueFullError, StateError, UnsupportedError
 from tests.core_helpers import model_file
 from tests.llamas import shared, tiny
 
@@ -419,6 +420,52 @@ def test_guesses_do_not_change_the_text() -> None:
         assert len(logprobs["tokens"]) == 20
     with pytest.raises(UnsupportedError, match="draft_model"):
         tiny("mamba", draft_model=PromptLookup())
+
+
+def test_many_prompts_in_their_order() -> None:
+    with tiny(n_seq_max=4, n_ctx=1024) as llm:
+        prompts = [f"Prompt {i}" for i in range(10)]
+        results = llm.generate_many(prompts, max_tokens=6, **GREEDY)
+        assert [text_of(r) for r in results] == [text_of(llm(p, max_tokens=6, **GREEDY)) for p in prompts]
+        assert llm.generate_many([]) == []
+        with pytest.raises(ContextOverflowError):
+            llm.generate_many(["x", "word " * 1000])
+        assert llm.engine.stats.running == 0
+
+
+def test_a_bounded_queue_refuses_and_recovers() -> None:
+    with tiny(max_queue=1, n_ctx=8192, file={"n_ctx_train": 8192}) as llm:
+        running, waiting = (llm("Hello", stream=True, **GREEDY) for _ in range(2))
+        with pytest.raises(QueueFullError) as caught:
+            llm("Hello")
+        assert caught.value.limit == 1
+        running.close()
+        waiting.close()
+        deadline = time.monotonic() + 10
+        while llm.engine.stats.cancelled < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert text_of(llm("Hello", max_tokens=2, **GREEDY))
+
+
+def test_stop_token_ids_end_the_text() -> None:
+    llm = shared()
+    plain = llm("Hello", max_tokens=12, logprobs=0, **GREEDY)["choices"][0]
+    assert plain["logprobs"] is not None
+    seen: list[int] = []
+
+    def watch(ids: Any, scores: Any) -> bool:
+        assert len(scores) == llm.n_vocab()
+        seen.append(int(ids[-1]))
+        return False
+
+    llm("Hello", max_tokens=12, stopping_criteria=watch, **GREEDY)
+    end = next(t for t in seen[1:] if t != seen[0])
+    result = llm("Hello", max_tokens=12, stop_token_ids=[end], **GREEDY)["choices"][0]
+    assert result["finish_reason"] == "stop"
+    assert result["text"] == llm.detokenize(seen[: seen.index(end)]).decode("utf-8", "replace")
+    with pytest.raises(InputError):
+        llm("Hello", stop_token_ids="ab")  # type: ignore[arg-type]
 
 
 def test_tokens_of_the_vocabulary() -> None:
