@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from llama_bind import hub
 from llama_bind.cli.options import LOAD, collect
+from llama_bind.hub.progress import progress_bar
 
 if TYPE_CHECKING:
     from llama_bind.llama import Llama
+
+SLOW_TO_LOAD = 500_000_000
+"""Bytes from which on a bar is drawn while a model loads; smaller ones are there before it could be read."""
 
 __all__ = ["MODEL_HELP", "add_model_option", "find_model", "open_model"]
 
@@ -54,4 +58,6 @@ def open_model(arguments: argparse.Namespace, **more: Any) -> Llama:
     from llama_bind.llama import Llama
 
     options: dict[str, Any] = {**more, **collect(arguments, LOAD)}
-    return Llama(path, **options)
+    size = path.stat().st_size if path.is_file() else 0
+    with progress_bar(f"loading {path.name}", size, enabled=size >= SLOW_TO_LOAD) as update:
+        return Llama(path, **{"progress_callback": lambda share: update(int(share * size)), **options})
