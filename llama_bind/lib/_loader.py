@@ -12,12 +12,10 @@ Not for: declaring functions (``_ctypes``), or anything about models.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,6 @@ from llama_bind.errors import LibraryNotFoundError, SymbolNotFoundError
 __all__ = ["backend_module_path", "load_backends", "native_dir", "open_library", "symbol"]
 
 ENV_DIR = "LLAMA_BIND_LIB_DIR"
-SPIN_COUNT = "10000"
-"""Turns of a waiting OpenMP thread before it sleeps (libgomp's GOMP_SPINCOUNT; its own default is 300000)."""
 
 # Library -> the libraries opened before it. The order lets each find its dependencies already in the process.
 _REQUIRES: dict[str, tuple[str, ...]] = {
@@ -120,7 +116,7 @@ def load_backends() -> None:
         if _backends_loaded:
             return
         ggml = open_library("ggml")
-        with _Quiet(_libraries["ggml-base"]), _patient_threads():
+        with _Quiet(_libraries["ggml-base"]):
             ggml.ggml_backend_load_all_from_path(os.fsencode(native_dir()))
         count = ggml.ggml_backend_reg_count
         count.restype = ctypes.c_size_t
@@ -131,24 +127,6 @@ def load_backends() -> None:
                 tried=(f"{native_dir()}: no usable backend",),
             )
         _backends_loaded = True
-
-
-@contextlib.contextmanager
-def _patient_threads() -> Iterator[None]:
-    """GNU's OpenMP reads its environment when it is opened; without a word it spins long while a thread waits.
-
-    Where threads must share cores with other programs, that spinning takes the time from the very thread that is waited
-    for: measured on two cores with four other busy programs, 2 tokens/s against 20. On a quiet machine the shorter
-    spinning costs nothing that could be measured.
-    """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
-    try:
-        yield
-    finally:
-        os.environ.pop("GOMP_SPINCOUNT", None)
 
 
 def backend_module_path(backend: str) -> str | None:
