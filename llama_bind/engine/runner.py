@@ -5,27 +5,21 @@ Not for: deciding what to compute (scheduler) or what a token means for its requ
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
 from llama_bind.core.stepper import Stepper
+from llama_bind.engine.drawing import Drawing
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
-from llama_bind.values import TokenLogprob
 
 __all__ = ["Runner"]
 
-Floats = npt.NDArray[np.float32]
-
-LOGPROB_FLOOR = -9999.0
 POOLING_NONE = 0  # LLAMA_POOLING_TYPE_NONE
 
 
@@ -38,6 +32,7 @@ class Runner:
         self.batch = Batch(self.context.n_batch, 1)
         self.vocab = self.context.model.vocab
         self._embeds = self.context.params.embedding
+        self._drawing = Drawing(self)
 
     def abort(self) -> None:
         """Stop the decode that is running now, from any thread."""
@@ -99,7 +94,7 @@ class Runner:
         for chunk in plan.chunks:
             self._fill(chunk)
         self.context.decode(batch)
-        return self._embeddings(plan) if plan.embed else self._sample(plan)
+        return self._embeddings(plan) if plan.embed else self._drawing.step(plan)
 
     def _fill(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
@@ -128,38 +123,6 @@ class Runner:
                 memory.seq_rm(sequence.slot, -1, -1)
                 sequence.n_computed = 0
 
-    def _sample(self, plan: StepPlan) -> list[Sampled]:
-        results: list[Sampled] = []
-        index = 0
-        for chunk in plan.chunks:
-            sequence = chunk.sequence
-            if chunk.draft:
-                results += self._verify(chunk, index)
-            else:
-                sequence.n_computed += chunk.count
-                if chunk.output == "all":
-                    self._prompt_logprobs(chunk, index)
-                if sequence.n_computed == sequence.n_tokens:
-                    results.append(self._sample_one(sequence, index + chunk.count - 1))
-            index += chunk.count
-        return results
-
-    def _verify(self, chunk: Chunk, index: int) -> list[Sampled]:
-        """Sample after the last token and after each guess, up to the first guess that was wrong."""
-        sequence, draft = chunk.sequence, chunk.draft
-        results: list[Sampled] = []
-        for i in range(chunk.count):
-            sampled = self._sample_one(sequence, index + i, draft[:i])
-            results.append(sampled)
-            sequence.n_computed += 1
-            if sampled.error is not None or sampled.stop or i == len(draft) or sampled.token != draft[i]:
-                break
-        held = len(results) - 1
-        sequence.draft_length.result(len(draft), held)
-        if held < len(draft):
-            self.trim(sequence, sequence.n_computed)
-        return results
-
     def alone(self, sequence: Sequence) -> Stepper | None:
         """The short way for a sequence that runs alone: a context manager giving (token, position) -> next token.
 
@@ -182,61 +145,6 @@ class Runner:
         """Whether wrong guesses can be taken out of the memory again."""
         model = self.context.model
         return self._can_cut and not model.is_recurrent and not model.is_hybrid
-
-    def _sample_one(self, sequence: Sequence, index: int, ahead: tuple[int, ...] = ()) -> Sampled:
-        """`ahead`: guesses that held, after the tokens that the sequence has."""
-        request = sequence.request
-        if sequence.n_tokens >= sequence.limit:
-            return Sampled(sequence)  # the prompt was all that was asked for
-        try:
-            if not (request.logits_processors or request.stopping_criteria or request.logprobs is not None):
-                return Sampled(sequence, sequence.sampler.sample(self.context, index))
-            return self._sample_watched(sequence, index, ahead)
-        except Exception as error:  # of this request alone: a callback, a grammar that cannot go on
-            return Sampled(sequence, error=error)
-
-    def _sample_watched(self, sequence: Sequence, index: int, ahead: tuple[int, ...]) -> Sampled:
-        """Sample where someone wants to see or change the logits."""
-        request = sequence.request
-        logits = self.context.logits(index)
-        if request.logits_processors or request.stopping_criteria:
-            ids = np.append(sequence.view(), np.array(ahead, np.int32))
-            scores: Any = logits.copy()
-            for processor in request.logits_processors:
-                scores = processor(ids, scores)
-            token = sequence.sampler.sample_array(np.ascontiguousarray(scores, np.float32))
-            stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
-        else:
-            token, stop = sequence.sampler.sample(self.context, index), False
-        logprob = None if request.logprobs is None else self._logprob(logits, token, request.logprobs)
-        return Sampled(sequence, token, logprob, stop)
-
-    def _prompt_logprobs(self, chunk: Chunk, index: int) -> None:
-        """Log probabilities of the tokens after each of the chunk's, within the prompt; the first token has none."""
-        sequence = chunk.sequence
-        if not sequence.prompt_logprobs:
-            sequence.prompt_logprobs.append(None)
-        for i in range(chunk.count):
-            following = chunk.start + i + 1
-            if following < sequence.n_prompt:
-                token = int(sequence.tokens[following])
-                entry = self._logprob(self.context.logits(index + i), token, sequence.request.prompt_logprobs or 0)
-                sequence.prompt_logprobs.append(entry)
-
-    def _logprob(self, logits: Floats, token: int, n_top: int) -> TokenLogprob:
-        peak = float(logits.max())
-        norm = peak + float(np.log(np.exp(logits - peak, dtype=np.float32).sum(dtype=np.float64)))
-        top: list[TokenLogprob] = []
-        if n_top:
-            n_top = min(n_top, len(logits))
-            best = np.argpartition(logits, -n_top)[-n_top:]
-            for i in best[np.lexsort((best, -logits[best]))]:
-                top.append(self._entry(int(i), float(logits[i]) - norm))
-        return dataclasses.replace(self._entry(token, float(logits[token]) - norm), top=tuple(top))
-
-    def _entry(self, token: int, logprob: float) -> TokenLogprob:
-        piece = self.vocab.token_to_piece(token, True)
-        return TokenLogprob(token, piece, logprob if logprob > LOGPROB_FLOOR else LOGPROB_FLOOR)
 
     def _embeddings(self, plan: StepPlan) -> list[Sampled]:
         index = 0
