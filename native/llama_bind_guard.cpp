@@ -1,5 +1,5 @@
 // See llama_bind_guard.h.
-#include "llama_bind_guard.h"
+#include "llama_bind_draw.h"
 
 #include <cmath>
 #include <cstdint>
@@ -106,38 +106,31 @@ ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint) {
 }
 
 int32_t lb_argmax(const float * x, int32_t n) {
-    // The maximum first, in lanes that compilers turn into vector instructions, then its first place. As in llama.cpp a
-    // NaN never beats a number; and nothing beats a NaN in front.
-    constexpr int32_t lanes = 32;
-    if (n <= 0 || x[0] != x[0]) {
+    return llama_bind::argmax(x, n);
+}
+
+int32_t lb_draw(struct llama_context * ctx, int32_t i, const struct lb_chain * chain) {
+    return guarded<int32_t>(-1, [=]() -> int32_t { return llama_bind::draw(ctx, i, *chain); });
+}
+
+int32_t lb_draw_row(float * row, int32_t n, const struct lb_chain * chain) {
+    return guarded<int32_t>(-1, [=]() -> int32_t { return llama_bind::draw_row(row, n, *chain); });
+}
+
+int32_t lb_draw_many(struct llama_context * ctx, int32_t n, const int32_t * outputs,
+                     const struct lb_chain * const * chains, int32_t * tokens) {
+    int32_t done = 0;
+    guarded<int32_t>(0, [&]() -> int32_t {
+        for (; done < n; ++done) {
+            tokens[done] = llama_bind::draw(ctx, outputs[done], *chains[done]);
+        }
         return 0;
-    }
-    float best = x[0];
-    int32_t i = 0;
-    if (n >= lanes) {
-        float top[lanes];
-        for (int32_t j = 0; j < lanes; ++j) {
-            top[j] = x[0];
-        }
-        for (; i + lanes <= n; i += lanes) {
-            for (int32_t j = 0; j < lanes; ++j) {
-                top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
-            }
-        }
-        for (int32_t j = 0; j < lanes; ++j) {
-            best = top[j] > best ? top[j] : best;
-        }
-    }
-    for (; i < n; ++i) {
-        best = x[i] > best ? x[i] : best;
-    }
-    for (i = 0; x[i] != best; ++i) {
-    }
-    return i;
+    });
+    return done;
 }
 
 int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_token token, llama_pos pos,
-                struct llama_sampler * chain, int32_t * code) {
+                const struct lb_chain * chain, int32_t * code) {
     *code = INT32_MIN;
     return guarded<int32_t>(-1, [=]() -> int32_t {
         batch->token[0] = token;
@@ -147,14 +140,7 @@ int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_to
             return -1;
         }
         *code = INT32_MIN;
-        if (chain) {
-            return llama_sampler_sample(chain, ctx, -1);
-        }
-        const float * logits = llama_get_logits_ith(ctx, -1);
-        if (!logits) {
-            throw std::runtime_error("the decode gave no logits");
-        }
-        return lb_argmax(logits, llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx))));
+        return llama_bind::draw(ctx, -1, *chain);
     });
 }
 

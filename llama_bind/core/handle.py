@@ -18,13 +18,13 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from llama_bind.errors import ClosedError, ForkedError
 
-__all__ = ["Handle", "Resource", "process_generation"]
+__all__ = ["Handle", "Resource", "pin_all", "process_generation", "unpin_all"]
 
 _H = TypeVar("_H", bound="Handle")
 
@@ -153,6 +153,25 @@ class Resource:
         finally:
             if self.parent is not None:
                 self.parent.unhold()
+
+
+def pin_all(resources: Sequence[Resource]) -> None:
+    """`Resource.pin` for all of them or, where one raises, for none."""
+    with _lock:
+        for resource in resources:
+            resource.check()
+        for resource in resources:
+            resource.pins += 1
+
+
+def unpin_all(resources: Sequence[Resource]) -> None:
+    """Undo one `pin_all`."""
+    with _lock:
+        for resource in resources:
+            resource.pins -= resource.generation == _generation
+        last = [r for r in resources if r.closed and r.pins == 0 and r.generation == _generation]
+    for resource in last:
+        resource._release()
 
 
 class Handle:

@@ -31,6 +31,7 @@ from llama_bind.core.sampler_chain import (
     remembers_text,
     usable_seed,
 )
+from llama_bind.core.sampler_draw import GREEDY, chain_struct
 from llama_bind.core.sampler_native import Candidates, free_pair, native
 from llama_bind.errors import GrammarError, InputError, NativeAbortError, TokenError, UnsupportedError
 from llama_bind.lib._guard import check_guard
@@ -56,7 +57,8 @@ class Sampler(Handle):
     Attributes:
         seed: The seed of the draws, 0 to 2**32 - 2; the same seed, options and logits give the same tokens.
         params: What it was made of.
-        is_greedy: Whether it takes the likeliest token and remembers nothing, so that no chain needs to run.
+        is_greedy: Whether it takes the likeliest token, after biases, and remembers nothing: no chain needs to run.
+        native_chain: The address of its ``lb_chain``, while it is open.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Sampler(Handle):
         self._accepted: list[int] = []  # tokens that the grammar took
         self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
-        self.is_greedy = not grammar and _is_greedy(stages)
+        self._struct = chain_struct(stages, chain)
+        self.native_chain = ctypes.addressof(self._struct)
+        self.is_greedy = not grammar and self._struct.top_k == GREEDY
         self._candidates: Candidates | None = None
         self._single = Candidates(1)
         self._lock = threading.Lock()
@@ -138,20 +142,15 @@ class Sampler(Handle):
                     self._check_vocab(ctx)
                 if self._grammar:
                     return self._sample_grammar(chain, ctx, idx)
-                return self._sample(chain, ctx, idx)
+                return self._sample(ctx, idx)
         finally:
             self._resource.unpin()
 
-    def _sample(self, chain: int, ctx: Context, idx: int) -> int:
+    def _sample(self, ctx: Context, idx: int) -> int:
         use = ctx._use()
         context = use.__enter__()
         try:
-            token: int
-            if self.is_greedy:
-                logits = ctx._logits_ith(context, idx)
-                token = -1 if logits is None else self._native.argmax(logits, self._n_vocab)
-            else:
-                token = self._native.sample(chain, context, idx)
+            token: int = self._native.draw(context, idx, self.native_chain)
         except ctypes.ArgumentError:
             raise InputError(f"idx must be a 32-bit integer, not {idx!r}", param="idx") from None
         finally:
@@ -186,16 +185,24 @@ class Sampler(Handle):
         chain = self._resource.pin()
         try:
             with self._lock:
-                token = self._draw(chain, row)
-                return self._settle(chain, row, token)
+                if self._grammar:
+                    return self._settle(chain, row, self._draw(chain, row))
+                return self._sample_row(row)
         finally:
             self._resource.unpin()
+
+    def _sample_row(self, row: npt.NDArray[np.float32]) -> int:
+        own = row.copy() if self._struct.n_biases else np.ascontiguousarray(row)
+        token: int = self._native.draw_row(own.ctypes.data, self._n_vocab, self.native_chain)
+        if token < 0:
+            check_guard()
+        return token
 
     def _sample_grammar(self, chain: int, ctx: Context, idx: int) -> int:
         if self._accepts:  # the chain must not accept a token that the grammar may refuse
             row = ctx.logits(idx)
             return self._settle(chain, row, self._draw(chain, row))
-        token = self._sample(chain, ctx, idx)
+        token = self._sample(ctx, idx)
         if self._allows(token):
             self._advance(token)
             return token
@@ -400,8 +407,3 @@ class Sampler(Handle):
         if not 0 <= number < self._n_vocab:
             raise TokenError(number, self._n_vocab, param="token")
         return number
-
-
-def _is_greedy(stages: list[Stage]) -> bool:
-    idle = all(stage.name in ("penalties", "dry") and not remembers(stage) for stage in stages[:-1])
-    return idle and stages[-1].name == "greedy"

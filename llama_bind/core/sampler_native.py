@@ -47,8 +47,9 @@ _INIT: dict[str, list[Any]] = {
 class Native(NamedTuple):
     """Raw functions; pointers are addresses. After each call ask ``check_guard`` (or look at what it returned)."""
 
-    sample: Callable[..., Any]
-    argmax: Callable[..., Any]
+    draw: Callable[..., Any]
+    draw_row: Callable[..., Any]
+    draw_many: Callable[..., Any]
     accept: Callable[..., Any]
     apply: Callable[..., Any]
     reset: Callable[..., Any]
@@ -71,8 +72,11 @@ def native() -> Native:
         return found
 
     return Native(
-        argmax=_ctypes.retype(guard_h.lb_argmax, restype=c_int32, argtypes=[c_void_p, c_int32]),
-        sample=function("sample", c_int32, c_void_p, c_void_p, c_int32),
+        draw=_ctypes.retype(guard_h.lb_draw, restype=c_int32, argtypes=[c_void_p, c_int32, c_void_p]),
+        draw_row=_ctypes.retype(guard_h.lb_draw_row, restype=c_int32, argtypes=[c_void_p, c_int32, c_void_p]),
+        draw_many=_ctypes.retype(
+            guard_h.lb_draw_many, restype=c_int32, argtypes=[c_void_p, c_int32, c_void_p, c_void_p, c_void_p]
+        ),
         accept=function("accept", None, c_void_p, c_int32),
         apply=function("apply", None, c_void_p, c_void_p),
         reset=function("reset", None, c_void_p),

@@ -55,14 +55,14 @@ class Stepper:
     def __enter__(self) -> Any:
         """The function; it raises what `Context.decode` and `Sampler.sample` raise."""
         pointer = self._context._use_guard.__enter__()
-        chain = self._sampler._resource.pin()
+        self._sampler._resource.pin()
         step, self._place = _native_step(), log.mark()
         batch, code = ctypes.addressof(self._batch.struct), ctypes.addressof(self._code)
-        chosen = None if self._sampler.is_greedy else chain
+        chain = self._sampler.native_chain
         fail = self._fail
 
         def next_token(token: int, position: int) -> int:
-            found: int = step(pointer, batch, token, position, chosen, code)
+            found: int = step(pointer, batch, token, position, chain, code)
             return found if found >= 0 else fail()
 
         return next_token

@@ -29,7 +29,7 @@ from ctypes import (
 )
 from typing import TYPE_CHECKING
 
-from llama_bind.lib._ctypes import binder
+from llama_bind.lib._ctypes import Struct, binder
 from llama_bind.lib.ggml_alloc_h import ggml_backend_buffer_t, ggml_backend_buffer_type_t, ggml_backend_t
 from llama_bind.lib.ggml_backend_h import (
     enum_ggml_backend_dev_type,
@@ -171,23 +171,69 @@ def lb_rpc_add_server(function: Address, endpoint: Chars, /) -> int | None:
     """
 
 
-@_bind(
-    c_int32, [llama_context_p, POINTER(llama_batch), llama_token, llama_pos, POINTER(llama_sampler), POINTER(c_int32)]
-)
+class lb_chain(Struct):
+    """How to draw with a chain: see lb_draw. Its owner keeps the chain and the biases."""
+
+    _fields_ = (
+        ("chain", POINTER(llama_sampler)),
+        ("top_k", c_int32),
+        ("rest", c_int32),
+        ("n_biases", c_int32),
+        ("biases", POINTER(llama_logit_bias)),
+    )
+    chain: Ptr[llama_sampler]
+    top_k: int
+    """0: apply the chain to all tokens. Above 0: its first sampler that does
+    something but add biases keeps the top_k likeliest tokens. -1: it takes
+    the likeliest token, by biases and logits alone, and remembers nothing
+    """
+    rest: int
+    """with top_k above 0: index of the sampler after that one"""
+    n_biases: int
+    """with top_k not 0: what the chain adds to logits, each token once"""
+    biases: Ptr[llama_logit_bias]
+
+
+@_bind(c_int32, [llama_context_p, c_int32, POINTER(lb_chain)])
+def lb_draw(ctx: llama_context_p, i: int, chain: PtrIn[lb_chain], /) -> int:
+    """Draws a token from output i of the last decode (negative: from the end) and lets the chain accept it: the
+    token that
+    llama_sampler_sample would give, with the same state of the chain afterwards. Where top_k allows it, the
+    whole
+    vocabulary is neither copied nor sorted. -1: lb_last_error() says what failed.
+    """
+
+
+@_bind(c_int32, [POINTER(c_float), c_int32, POINTER(lb_chain)])
+def lb_draw_row(row: PtrIn[c_float], n: int, chain: PtrIn[lb_chain], /) -> int:
+    """The same from a row of n logits. The row is changed meanwhile if there are biases, and restored."""
+
+
+@_bind(c_int32, [llama_context_p, c_int32, POINTER(c_int32), POINTER(POINTER(lb_chain)), POINTER(c_int32)])
+def lb_draw_many(
+    ctx: llama_context_p, n: int, outputs: PtrIn[c_int32], chains: PtrIn[Ptr[lb_chain]], tokens: PtrIn[c_int32], /
+) -> int:
+    """lb_draw for several outputs, each with a chain of its own, in order. Gives how many were drawn: with fewer
+    than n,
+    drawing at that place failed, lb_last_error() says why, and a call with those after it goes on.
+    """
+
+
+@_bind(c_int32, [llama_context_p, POINTER(llama_batch), llama_token, llama_pos, POINTER(lb_chain), POINTER(c_int32)])
 def lb_step(
     ctx: llama_context_p,
     batch: PtrIn[llama_batch],
     token: int,
     pos: int,
-    chain: PtrIn[llama_sampler],
+    chain: PtrIn[lb_chain],
     code: PtrIn[c_int32],
     /,
 ) -> int:
     """One step of a sequence that runs alone: puts token and pos into the batch (which has room for one), decodes
     it and
-    chooses the next token, with the chain, or without one (NULL) the likeliest. Gives the token, or -1 and in
-    *code what
-    llama_decode returned (INT32_MIN: a failure that lb_last_error() names).
+    draws the next token. Gives the token, or -1 and in *code what llama_decode returned (INT32_MIN: a failure
+    that
+    lb_last_error() names).
     """
 
 

@@ -74,5 +74,5 @@ def test_argmax_is_the_first_of_the_largest() -> None:
 def test_a_greedy_sampler_knows_itself() -> None:
     assert sampler(temperature=0.0).is_greedy
     assert not sampler(temperature=0.0, repeat_penalty=1.1).is_greedy
-    assert not sampler(temperature=0.0, logit_bias={5: 1.0}).is_greedy
+    assert sampler(temperature=0.0, logit_bias={5: 1.0}).is_greedy
     assert not sampler().is_greedy
