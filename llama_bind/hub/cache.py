@@ -5,23 +5,19 @@ Not for: fetching them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from llama_bind.errors import DownloadError
+from llama_bind.filelock import locked
 from llama_bind.hub.catalog import KNOWN_MODELS, KnownModel
 
 __all__ = ["CachedModel", "cache_folder", "cached_models", "installed_file", "locked", "writable_cache_folder"]
 
 ENVIRONMENT = "LLAMA_BIND_CACHE"
-
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def cache_folder() -> Path:
@@ -73,49 +69,6 @@ def has_size(path: Path, size: int) -> bool:
         return path.is_file() and path.stat().st_size == size
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for whoever has it. The system drops the lock when its owner dies."""
-    with open(path, "a+b") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as error:
-            # Some network file systems have no locks. What is written under the lock is also laid down atomically,
-            # so all that can happen without one is that two processes fetch the same file.
-            if error.errno not in _NO_LOCKS:
-                raise
-        yield
-
-
-if sys.platform == "win32":
-
-    def _lock(descriptor: int) -> None:
-        import msvcrt
-
-        while True:
-            try:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EDEADLK):
-                    raise
-                time.sleep(0.1)
-
-else:
-
-    def _lock(descriptor: int) -> None:
-        import fcntl
-
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                # Polled, so that Ctrl-C works while another process downloads.
-                time.sleep(0.1)
 
 
 @dataclasses.dataclass(frozen=True)
