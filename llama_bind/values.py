@@ -6,12 +6,23 @@ Not for: the dicts in OpenAI's shape (``results.py`` builds those from these val
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, NamedTuple
 
-__all__ = ["FinishEvent", "FinishReason", "LlamaState", "PieceEvent", "Progress", "Timings", "TokenLogprob", "Usage"]
+__all__ = [
+    "Beam",
+    "FinishEvent",
+    "FinishReason",
+    "LlamaState",
+    "PieceEvent",
+    "Progress",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+]
 
-FinishReason = Literal["stop", "length", "cancelled"]
-"""Why a generation ended: its own end or a stop string, a limit of tokens or context, or a cancel."""
+FinishReason = Literal["stop", "length", "cancelled", "deadline"]
+"""Why a generation ended: its own end or a stop string, a limit of tokens or context, a cancel, or a deadline."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +83,43 @@ class PieceEvent(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FinishEvent:
-    """The end of a request. `stop` is the stop string or token text that ended it, `seed` the one that was used."""
+    """The end of a request. `stop` is the stop string or token text that ended it, `seed` the one that was used.
+
+    `logprob`: the sum of the log probabilities of all generated tokens, one that ended the text too; None where they
+    were not asked for.
+    """
 
     reason: FinishReason
     usage: Usage
     timings: Timings
     seed: int
     stop: str | None = None
+    logprob: float | None = None
+
+    @property
+    def mean_logprob(self) -> float:
+        """Per generated token; minus infinity where there is none, or nobody asked for log probabilities."""
+        n = self.usage.completion_tokens
+        return -math.inf if self.logprob is None or n == 0 else self.logprob / n
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """A text that a beam search found.
+
+    Attributes:
+        text: What was generated, without a token that ended it.
+        tokens: Token ids of what was generated, with it.
+        logprob: Sum of the tokens' natural-log probabilities under the model.
+        score: ``logprob / len(tokens) ** length_penalty``; the search gives the highest first.
+        finish_reason: "stop" where the last token ends the text, else "length".
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    logprob: float
+    score: float
+    finish_reason: FinishReason
 
 
 @dataclasses.dataclass(frozen=True)

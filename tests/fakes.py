@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class FakeContext:
         self.n_batch = self.n_ubatch = n_batch
         self.n_seq_max = n_seq_max
         self.kv_unified = kv_unified
+        self.whole_texts = False
         self.model = FakeModel()
         self.memory = FakeMemory()
 
@@ -94,14 +96,32 @@ class FakeRunner:
         self.rebuilt += 1
         self.context.memory.slots.clear()
 
-    def prepare(self, admission: Admission) -> int:
-        for slot in admission.drop:
-            self.context.memory.seq_rm(slot, -1, -1)
-        held = self.context.memory.slots.get(admission.slot, [])
+    can_cut = True
+    copy_worth = 1
+
+    def prepare(self, admission: Admission, state: bytes | None = None) -> int:
+        slots = self.context.memory.slots
+        for held in admission.evicted:
+            self.clear(held.slot)
+        if admission.source is None:
+            self.clear(admission.slot)
+            return 0
+        given = pickle.loads(state) if state is not None else slots.get(admission.source, [])
         prompt = admission.sequence.view().tolist()
-        assert held[: admission.keep] == prompt[: admission.keep], "a slot does not hold what the cache believes"
-        self.context.memory.seq_rm(admission.slot, admission.keep, -1)
+        assert given[: admission.keep] == prompt[: admission.keep], "a slot does not hold what the cache believes"
+        slots[admission.slot] = given[: admission.keep]
         return admission.keep
+
+    def clear(self, slot: int) -> None:
+        self.context.memory.seq_rm(slot, -1, -1)
+
+    def save(self, slot: int) -> bytes | None:
+        return pickle.dumps(self.context.memory.slots.get(slot, []))
+
+    def shift(self, sequence: Sequence, keep: int, count: int) -> int:
+        held = self.context.memory.slots[sequence.slot]
+        del held[keep : keep + count]
+        return sequence.n_computed - count
 
     def equip(self, sequence: Sequence) -> None:
         sequence.sampler = FakeSampler()

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from llama_bind.engine.guessing import Drafter
 from llama_bind.engine.handle import Events, RequestHandle
 from llama_bind.engine.request import Request
 from llama_bind.engine.stats import EngineStats
@@ -28,10 +29,18 @@ class Engine:
     Args:
         runner: Made by the facade; the engine's thread is the only one to use it from here on.
         max_queue: Most requests that wait besides those that run; None for any number.
+        step_target: Seconds that a step should take at most while anything decodes; None: as long as it takes.
+        drafter: Guesses next tokens for requests that bring no proposer.
     """
 
-    def __init__(self, runner: Runner, max_queue: int | None = None) -> None:
-        self._worker = Worker(runner, max_queue)
+    def __init__(
+        self,
+        runner: Runner,
+        max_queue: int | None = None,
+        step_target: float | None = None,
+        drafter: Drafter | None = None,
+    ) -> None:
+        self._worker = Worker(runner, max_queue, step_target, drafter)
         if not exiting.is_registered:
             exiting.register()
         self._finalizer = weakref.finalize(self, Worker.shutdown, self._worker)
@@ -56,21 +65,21 @@ class Engine:
 
     def forget(self) -> None:
         """Clear the memory of all slots that are not running."""
-        self._worker.call(lambda _: self._worker.forget_free())
+        self._worker.call(lambda _: self._worker.steps.forget_free())
 
     def remembered(self) -> tuple[int, list[int]]:
         """The slot that was used last, and the tokens that its memory holds; none while it runs."""
         return self._worker.call(
-            lambda _: (self._worker.last_slot, self._worker.scheduler.slots.tokens(self._worker.last_slot))
+            lambda _: (self._worker.steps.last_slot, self._worker.scheduler.slots.tokens(self._worker.steps.last_slot))
         )
 
     def free_slot(self) -> int | None:
         """A slot that does not run, None when all do."""
-        return self._worker.call(lambda _: next(iter(self._worker.scheduler.slots.cached()), None))
+        return self._worker.call(lambda _: next((held.slot for held in self._worker.scheduler.slots.free), None))
 
     def restore(self, slot: int, tokens: list[int]) -> None:
         """The memory of a free slot now holds `tokens` (a state was loaded)."""
-        self._worker.call(lambda _: self._worker.restore(slot, tokens))
+        self._worker.call(lambda _: self._worker.steps.restore(slot, tokens))
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -83,7 +92,7 @@ class Engine:
 
     @property
     def closed(self) -> bool:
-        return self._worker.stopping.is_set()
+        return self._worker.flight.stopping.is_set()
 
     def close(self) -> None:
         """End all requests with `ClosedError` and stop the thread. Safe to call twice and from any thread."""

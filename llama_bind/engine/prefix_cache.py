@@ -1,74 +1,145 @@
-"""Which slot remembers which tokens, and which slot serves a new prompt best. Pure.
+"""Which tokens are where: in the slots of the context, running or free, and in saved states. Pure.
 
 A slot is a sequence id of the context. A finished sequence leaves its tokens in the memory; a new prompt that begins
-with the same tokens takes that slot and computes only the rest. Not for: touching the memory (the runner does).
+with the same tokens takes the slot over, or copies the beginning out of it, also from a slot that is running or still
+computing its prompt. Not for: touching the memory (the runner does), or the bytes of saved states (store).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Sequence as Many
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["PrefixCache", "common_prefix"]
+from llama_bind.engine.radix import RadixTree, Tokens
+from llama_bind.engine.sequence import Sequence
 
-Tokens = npt.NDArray[np.int32]
+__all__ = ["Holding", "Match", "PrefixCache"]
+
+HOLD_WORTH = 32
+"""Tokens that another sequence must be about to compute for a prompt to wait for them."""
+EMPTY = np.empty(0, np.int32)
 
 
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """How many tokens `a` and `b` share from the start."""
-    n = min(len(a), len(b))
-    if n == 0:
-        return 0
-    different = np.flatnonzero(a[:n] != b[:n])
-    return int(different[0]) if len(different) else n
+@dataclasses.dataclass(frozen=True)
+class Holding:
+    """Tokens that the memory of a slot holds, and the salt under which they may be shared."""
+
+    slot: int
+    tokens: Tokens
+    salt: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """The best beginning for a prompt.
+
+    Attributes:
+        source: A slot, or the key of a saved state; None: nothing worth sharing.
+        keep: Tokens shared.
+        coming: Tokens that a sequence which computes its prompt right now will share; more than `keep`, or 0.
+        seen: The longest beginning that anybody shares, even if it cannot be taken from there.
+    """
+
+    source: int | str | None = None
+    keep: int = 0
+    coming: int = 0
+    seen: int = 0
 
 
 class PrefixCache:
-    """Tokens of the free slots, and the order in which they were last used."""
+    """Slots and what they hold.
 
-    def __init__(self, n_slots: int) -> None:
-        self._free: dict[int, Tokens] = {slot: np.empty(0, np.int32) for slot in range(n_slots)}
+    Args:
+        n_slots: Sequence ids of the context.
+        copy_worth: Shared tokens below which copying costs more than computing.
+        can_cut: Whether the memory can be cut at any token; else only whole paths can be shared.
+    """
+
+    def __init__(self, n_slots: int, *, copy_worth: int = 1, can_cut: bool = True) -> None:
+        self.copy_worth = copy_worth
+        self.can_cut = can_cut
+        self.tree: RadixTree[int | str] = RadixTree()
+        self._free: dict[int, Holding] = {slot: Holding(slot, EMPTY) for slot in range(n_slots)}
+        self._running: dict[int, Sequence] = {}
 
     @property
     def n_free(self) -> int:
         return len(self._free)
 
-    def cached(self) -> dict[int, int]:
-        """Tokens remembered by each free slot, least recently used first."""
-        return {slot: len(tokens) for slot, tokens in self._free.items()}
+    @property
+    def free(self) -> Many[Holding]:
+        """What the free slots hold, the least recently used first."""
+        return list(self._free.values())
 
-    def take(self, prompt: Tokens, *, reuse: bool = True) -> tuple[int, int]:
-        """Take the free slot that shares the longest prefix with `prompt`; without any, the emptiest, then the least
-        recently used. Gives (slot, shared tokens); the last prompt token is never shared, as its logits are needed.
+    def match(self, sequence: Sequence) -> Match:
+        """The best beginning for a sequence; its last token is never shared, as its logits are needed."""
+        best, rank, coming, seen = Match(), 3, 0, 0
+        for holder, depth, whole in self.tree.matches(sequence.view()[:-1], sequence.request.salt):
+            seen = max(seen, depth)
+            if depth < best.keep:
+                break
+            running = self._running.get(holder) if isinstance(holder, int) else None
+            if running is not None:
+                have = min(depth, running.n_computed) if self.can_cut else 0
+                if self.can_cut and depth > have:
+                    coming = max(coming, depth)
+            else:
+                have = depth if self.can_cut or whole else 0
+            order = 2 if isinstance(holder, str) else int(running is not None)
+            if have > best.keep or (have == best.keep > 0 and order < rank):
+                best, rank = Match(holder, have), order
+        if best.keep and not self._worth(best):
+            best = Match()
+        worth_waiting = coming - best.keep >= max(HOLD_WORTH, self.copy_worth)
+        return dataclasses.replace(best, coming=coming if worth_waiting else 0, seen=seen)
+
+    def take(self, match: Match) -> tuple[int, Holding]:
+        """Take a free slot for a match: the slot that holds it already where little else is lost, the emptiest or
+        least recently used otherwise. Gives the slot and what it held.
 
         Raises:
             LookupError: no slot is free.
         """
         if not self._free:
             raise LookupError("no free slot")
-        shared = {slot: common_prefix(tokens, prompt[:-1]) if reuse else 0 for slot, tokens in self._free.items()}
-        best = max(shared.values())
-        if best > 0:
-            slot = next(s for s, n in shared.items() if n == best)
+        own = self._free.get(match.source) if isinstance(match.source, int) else None
+        others = [h for h in self._free.values() if h is not own]
+        if own is not None and (not others or len(own.tokens) - match.keep <= self.copy_worth):
+            held = own
         else:
-            slot = min(self._free, key=lambda s: len(self._free[s]) > 0)
-        del self._free[slot]
-        return slot, best
+            held = min(others, key=lambda h: len(h.tokens) > 0)
+            if own is not None:  # it was of use: the last to go
+                self._free[own.slot] = self._free.pop(own.slot)
+        del self._free[held.slot]
+        self.tree.remove(held.slot)
+        return held.slot, held
 
-    def give(self, slot: int, tokens: Sequence[int] | Tokens) -> None:
+    def run(self, slot: int, sequence: Sequence) -> None:
+        """A taken slot runs `sequence`; what it computes can be shared as it comes."""
+        self._running[slot] = sequence
+        if sequence.shareable:
+            self.tree.insert(slot, sequence.view(), sequence.request.salt)
+
+    def give(self, slot: int, tokens: Many[int] | Tokens, salt: bytes = b"") -> None:
         """Return a slot whose memory holds exactly `tokens`."""
         if slot in self._free:
             raise ValueError(f"slot {slot} is free already")
-        self._free[slot] = np.asarray(tokens, np.int32)
+        self._running.pop(slot, None)
+        self._hold(Holding(slot, np.asarray(tokens, np.int32), salt))
+
+    def unshare(self, slot: int) -> None:
+        """The memory of a running slot does not hold the beginning of its tokens any more."""
+        self.tree.remove(slot)
 
     def tokens(self, slot: int) -> list[int]:
         """What a free slot remembers; empty for one that runs."""
-        held: list[int] = self._free.get(slot, np.empty(0, np.int32)).tolist()
-        return held
+        held = self._free.get(slot)
+        found: list[int] = [] if held is None else held.tokens.tolist()
+        return found
 
-    def replace(self, slot: int, tokens: Sequence[int]) -> None:
+    def replace(self, slot: int, tokens: Many[int]) -> None:
         """The memory of a free slot was filled with `tokens`.
 
         Raises:
@@ -76,12 +147,31 @@ class PrefixCache:
         """
         if slot not in self._free:
             raise LookupError(f"slot {slot} runs")
-        self._free[slot] = np.asarray(tokens, np.int32)
+        del self._free[slot]
+        self._hold(Holding(slot, np.asarray(tokens, np.int32)))
 
     def forget(self, slot: int) -> None:
         """The memory of a free slot was cleared."""
-        self._free[slot] = np.empty(0, np.int32)
+        if slot in self._free:
+            self._free[slot] = Holding(slot, EMPTY)
+            self.tree.remove(slot)
 
-    def oldest(self) -> int | None:
-        """The least recently used free slot that remembers anything."""
-        return next((slot for slot, tokens in self._free.items() if len(tokens)), None)
+    def oldest(self, *, but: int | str | None = None) -> Holding | None:
+        """The least recently used free slot that remembers anything, and is not `but`."""
+        return next((h for h in self._free.values() if len(h.tokens) and h.slot != but), None)
+
+    def add_saved(self, key: str, tokens: Tokens, salt: bytes) -> None:
+        """A saved state can give a beginning."""
+        self.tree.insert(key, tokens, salt)
+
+    def drop_saved(self, key: str) -> None:
+        """A saved state is gone."""
+        self.tree.remove(key)
+
+    def _hold(self, holding: Holding) -> None:
+        self._free[holding.slot] = holding
+        self.tree.insert(holding.slot, holding.tokens, holding.salt)
+
+    def _worth(self, match: Match) -> bool:
+        """Whether sharing is worth more than computing: taking over a slot always is, copying from a few tokens on."""
+        return match.source in self._free or match.keep >= self.copy_worth

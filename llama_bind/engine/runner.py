@@ -5,22 +5,27 @@ Not for: deciding what to compute (scheduler) or what a token means for its requ
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 
 import numpy as np
 
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
+from llama_bind.core.state import load_seq_state, save_seq_state
 from llama_bind.core.stepper import Stepper
 from llama_bind.engine.drawing import Drawing
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
+from llama_bind.engine.vectors import Vectors, equip
+from llama_bind.errors import StateError
 
 __all__ = ["Runner"]
 
-POOLING_NONE = 0  # LLAMA_POOLING_TYPE_NONE
+logger = logging.getLogger("llama_bind")
 
 
 class Runner:
@@ -32,7 +37,9 @@ class Runner:
         self.batch = Batch(self.context.n_batch, 1)
         self.vocab = self.context.model.vocab
         self._embeds = self.context.params.embedding
+        self._copied: set[int] = set()  # slots whose streams are copied when the next step begins
         self._drawing = Drawing(self)
+        self._vectors = Vectors(self)
 
     def abort(self) -> None:
         """Stop the decode that is running now, from any thread."""
@@ -46,25 +53,89 @@ class Runner:
         """Replace a context whose native state cannot be trusted any more."""
         self.context.close()
         self.context = self._make_context()
+        self._copied.clear()
         self._embeds = self.context.params.embedding
 
-    def prepare(self, admission: Admission) -> int:
-        """Cut the slot's memory down to what the sequence shares; gives how many tokens it holds.
-
-        Memory that cannot be cut (recurrent, hybrid, sliding window) is cleared.
-        """
-        memory = self.context.memory
-        for slot in admission.drop:
-            memory.seq_rm(slot, -1, -1)
-        if admission.keep and self._can_cut and memory.seq_rm(admission.slot, admission.keep, -1):
-            return admission.keep
-        memory.seq_rm(admission.slot, -1, -1)
-        return 0
+    @property
+    def can_cut(self) -> bool:
+        """Whether the memory can be cut at any token: not recurrent state, nor windows that keep only their width."""
+        model = self.context.model
+        full = self.context.params.swa_full or model.n_swa == 0
+        return full and not model.is_recurrent and not model.is_hybrid
 
     @property
-    def _can_cut(self) -> bool:
-        """A sliding window that keeps only its own width cannot be taken back to an earlier place."""
-        return self.context.params.swa_full or self.context.model.n_swa == 0
+    def copy_worth(self) -> int:
+        """Shared tokens from which on copying pays: streams of their own are copied whole, cells of one cache only in
+        name. A stream of n tokens takes as long to copy as n / 128 take to compute, with a small model on a CPU.
+        """
+        return 1 if self.context.kv_unified else max(16, self.context.n_ctx_seq // 128)
+
+    def prepare(self, admission: Admission, state: bytes | None = None) -> int:
+        """Bring what the sequence shares into its slot; gives how many tokens that are.
+
+        Args:
+            admission: Where they are.
+            state: What was saved under the admission's source, where that is no slot.
+        """
+        memory, slot, source = self.context.memory, admission.slot, admission.source
+        for held in admission.evicted:
+            self.clear(held.slot)
+        if source != slot:
+            self.clear(slot)
+            if isinstance(source, int) and memory.exists:
+                whole = not self.context.kv_unified
+                memory.seq_cp(source, slot, -1 if whole else 0, -1 if whole else admission.keep)
+                self._copied |= {source, slot}
+            elif state is None or not self.load(slot, state):
+                return 0
+        held_now = memory.seq_pos_max(slot) + 1
+        if held_now == admission.keep or (held_now > admission.keep and memory.seq_rm(slot, admission.keep, -1)):
+            return admission.keep
+        self.clear(slot)
+        return 0
+
+    def clear(self, slot: int) -> None:
+        """Forget all that a slot holds."""
+        self.context.memory.seq_rm(slot, -1, -1)
+
+    def save(self, slot: int) -> bytes | None:
+        """What the memory holds of a slot; None where that is only on its way (a stream that is copied in the next
+        step) or cannot be saved.
+        """
+        if slot in self._copied or not self.context.memory.exists:
+            return None
+        try:
+            return save_seq_state(self.context, slot)
+        except StateError as error:
+            logger.warning("a prefix could not be saved: %s", error)
+            return None
+
+    def load(self, slot: int, state: bytes) -> bool:
+        """Put a saved state into an empty slot; False if it does not fit."""
+        if slot in self._copied:  # another slot is to be made from what this one held
+            return False
+        try:
+            load_seq_state(self.context, state, slot)
+        except StateError as error:
+            logger.warning("a saved prefix could not be loaded: %s", error)
+            return False
+        return True
+
+    def shift(self, sequence: Sequence, keep: int, count: int) -> int:
+        """Take tokens [keep, keep + count) out of a sequence's memory; gives how many tokens that holds then.
+
+        Where positions cannot be changed (or cells may be shared) all behind the cut is forgotten and computed again.
+        """
+        memory, slot = self.context.memory, sequence.slot
+        alone = not self.context.kv_unified or self.context.n_seq_max == 1
+        if alone and self.can_cut and memory.can_shift:
+            memory.seq_rm(slot, keep, keep + count)
+            memory.seq_add(slot, keep + count, -1, -count)
+            return sequence.n_computed - count
+        if self.can_cut and memory.seq_rm(slot, keep, -1):
+            return keep
+        self.clear(slot)
+        return 0
 
     def equip(self, sequence: Sequence) -> None:
         """Make the sequence's sampler; penalties look back over the prompt's end, as in llama.cpp's own programs.
@@ -74,6 +145,7 @@ class Runner:
         """
         request = sequence.request
         if request.kind == "embed":
+            equip(sequence)
             return
         sampling = request.sampling
         sequence.sampler = Sampler.create(self.vocab, sampling, n_ctx=self.context.n_ctx_seq, seed=request.seed)
@@ -88,13 +160,20 @@ class Runner:
         Raises:
             DecodeError: nothing of the plan counts; `give_back` its cells.
         """
-        self._set_embeds(plan.embed)
+        if plan.embed:
+            return self._vectors.run(plan)
+        self.compute(plan.chunks, embed=False)
+        return self._drawing.step(plan)
+
+    def compute(self, chunks: Many[Chunk], *, embed: bool) -> None:
+        """Decode chunks; with `embed` for their rows, which needs the output of every token."""
+        self._set_embeds(embed)
         batch = self.batch
         batch.clear()
-        for chunk in plan.chunks:
+        for chunk in chunks:
             self._fill(chunk)
+        self._copied.clear()
         self.context.decode(batch)
-        return self._embeddings(plan) if plan.embed else self._drawing.step(plan)
 
     def _fill(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
@@ -128,11 +207,10 @@ class Runner:
 
         None where something is to be looked at between two tokens.
         """
-        request = sequence.request
-        watched = request.logits_processors or request.stopping_criteria or request.logprobs is not None
-        if watched or request.proposer is not None or not Stepper.can_step(self.context, sequence.sampler):
+        if sequence.watched or not Stepper.can_step(self.context, sequence.sampler):
             return None
         self._set_embeds(False)
+        self._copied.clear()
         return Stepper(self.context, sequence.sampler, sequence.slot)
 
     def trim(self, sequence: Sequence, n_tokens: int) -> None:
@@ -143,16 +221,4 @@ class Runner:
     @property
     def can_draft(self) -> bool:
         """Whether wrong guesses can be taken out of the memory again."""
-        model = self.context.model
-        return self._can_cut and not model.is_recurrent and not model.is_hybrid
-
-    def _embeddings(self, plan: StepPlan) -> list[Sampled]:
-        index = 0
-        for chunk in plan.chunks:
-            if self.context.pooling_type == POOLING_NONE:
-                rows = [self.context.embeddings(index + i) for i in range(chunk.count)]
-                chunk.sequence.result = np.stack(rows)
-            else:
-                chunk.sequence.result = self.context.embeddings_seq(chunk.sequence.slot)
-            index += chunk.count
-        return [Sampled(chunk.sequence) for chunk in plan.chunks]
+        return self.can_cut

@@ -1,39 +1,56 @@
-"""What the next step computes. Pure: no clock, no threads, no library.
+"""What the next step computes, and who runs. Pure: no clock, no threads, no library.
 
-Rules: every decoding sequence gets its one token in every step; prompts fill what is left of the token budget in
-order of priority, then arrival; a sequence is admitted when a slot is free and its cells are sure to suffice, so no
-running sequence is ever short of memory. Not for: running the plan (runner), or ending sequences (loop).
+Rules: every decoding sequence gets its one token in every step; prompts fill what is left of the token budget in the
+order in which they started; waiting ones start in the order of the queue, sharing the longest beginning that anybody
+holds, and wait for one that is being computed. When cells run out, remembered prefixes go first, then the youngest
+sequence of the lowest priority goes back to the queue with its tokens. Not for: running the plan (runner), or ending
+sequences (desk).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import heapq
 
-from llama_bind.engine.prefix_cache import PrefixCache
+from llama_bind.engine.cells import CellLedger
+from llama_bind.engine.prefix_cache import Holding, Match, PrefixCache
+from llama_bind.engine.queue import WaitingQueue
 from llama_bind.engine.sequence import Phase, Sequence
 
 __all__ = ["Admission", "Chunk", "Scheduler", "StepPlan"]
 
 PROMPT_LOGPROB_CHUNK = 64
 """Tokens of a prompt computed at once when each needs its logits: n_vocab floats apiece are held meanwhile."""
+REPRODUCIBLE_CHUNK = 128
+"""Prompt tokens of a reproducible request computed at once, whatever else runs."""
+LOOK_AHEAD = 32
+"""Waiting sequences that are looked at while those before them wait for a beginning that is being computed."""
+LONG = 512
+"""Tokens beyond which a sequence's future counts for no more when it is asked whether another may start."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Admission:
-    """A sequence gets a slot whose first `keep` cached tokens it shares. `drop`: free slots to clear first."""
+    """A sequence gets a slot.
+
+    Attributes:
+        source: Where its first `keep` tokens are: the slot itself, another one, the key of a saved state, or None.
+        lost: What the slot held.
+        evicted: What other free slots held that are to be cleared first.
+    """
 
     sequence: Sequence
     slot: int
+    source: int | str | None
     keep: int
-    drop: tuple[int, ...] = ()
+    lost: Holding
+    evicted: tuple[Holding, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
     """Compute tokens [start, start + count) of a sequence, of which the last ones may be guesses (`draft`).
 
-    `output`: "none", "last", or "all" tokens need logits; all do where there is a draft.
+    `output`: "none", "last", or "all" tokens need logits or embeddings; all do where there is a draft.
     """
 
     sequence: Sequence
@@ -45,10 +62,19 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-    """One call of llama_decode: at most `budget` tokens over all chunks. `embed`: pooled embeddings, not logits."""
+    """One call of llama_decode.
+
+    Attributes:
+        chunks: At most `budget` tokens together.
+        embed: Embeddings are wanted, not logits.
+        evicted: What free slots held that are to be cleared before.
+        preempted: Slots of sequences that went back to the queue, to be cleared before.
+    """
 
     chunks: tuple[Chunk, ...]
     embed: bool = False
+    evicted: tuple[Holding, ...] = ()
+    preempted: tuple[int, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -62,110 +88,274 @@ class Scheduler:
         n_slots: Sequences that may run at once.
         budget: Most tokens in one step (n_batch).
         cells: Tokens that all slots together can hold; None when each slot has its own memory.
+        whole_texts: Texts to embed are computed whole, in one step.
+        can_cut, copy_worth: See `PrefixCache`.
     """
 
-    def __init__(self, n_slots: int, budget: int, cells: int | None = None) -> None:
+    def __init__(
+        self,
+        n_slots: int,
+        budget: int,
+        cells: int | None = None,
+        *,
+        whole_texts: bool = False,
+        can_cut: bool = True,
+        copy_worth: int = 1,
+    ) -> None:
         self.budget = budget
-        self.cells = cells
-        self.slots = PrefixCache(n_slots)
+        self.cells = None if cells is None else CellLedger(cells)
+        self.whole_texts = whole_texts
+        self.slots = PrefixCache(n_slots, copy_worth=copy_worth, can_cut=can_cut)
+        self.queue = WaitingQueue()
         self.running: list[Sequence] = []
-        self._waiting: list[tuple[tuple[int, int], Sequence]] = []
+        self.preemptions = 0
+        self._fair = False
+        self._caution = 0.5  # share of the running sequences' future that must fit for another to start
 
     def add(self, sequence: Sequence) -> None:
-        heapq.heappush(self._waiting, (sequence.order, sequence))
+        self._fair = self._fair or sequence.request.key is not None
+        self.queue.add(sequence)
 
     @property
     def waiting(self) -> list[Sequence]:
-        return [s for _, s in sorted(self._waiting, key=lambda w: w[0])]
+        return list(self.queue)
 
     @property
     def idle(self) -> bool:
-        return not self.running and not self._waiting
+        return not self.running and not len(self.queue)
+
+    # -- starting --------------------------------------------------------------------------------------------------
 
     def next_admission(self) -> Admission | None:
         """The next waiting sequence that can start now, with its slot taken; None when none can."""
-        if not self._waiting or not self.slots.n_free:
+        if not len(self.queue) or not self.slots.n_free:
             return None
-        sequence = self._waiting[0][1]
-        if self.running and self.running[0].request.kind != sequence.request.kind:
-            return None  # embeddings and text need different outputs: one kind at a time
-        if self.cells is not None and self._reserved() + sequence.limit > self.cells:
-            return None
-        heapq.heappop(self._waiting)
-        reuse = sequence.request.kind == "generate" and sequence.request.prompt_logprobs is None
-        slot, keep = self.slots.take(sequence.view(), reuse=reuse)
-        return Admission(sequence, slot, keep, self._make_room(sequence))
+        for sequence in self.queue.candidates(LOOK_AHEAD):
+            match = self.slots.match(sequence) if sequence.reuses else Match()
+            if match.coming:
+                continue  # someone computes these very tokens right now
+            if not self._fits(sequence, match):
+                return None  # and none behind it, or a large one would wait for ever
+            return self._admit(sequence, match)
+        return None
+
+    def _admit(self, sequence: Sequence, match: Match) -> Admission:
+        self.queue.chosen(sequence)
+        slot, lost = self.slots.take(match)
+        evicted: tuple[Holding, ...] = ()
+        if self.cells is not None:
+            if match.source == slot:
+                self.cells.set(slot, match.keep)
+            else:
+                self.cells.set(slot, 0)
+                if isinstance(match.source, int):
+                    self.cells.share(match.source, slot, match.keep)
+            evicted = self._evict(sequence.n_tokens - self.cells.length(slot), but=match.source)
+        if not self.slots.can_cut and sequence.reuses:
+            places = {match.seen, sequence.n_tokens - 1}
+            sequence.checkpoints = sorted(n for n in places if n > max(match.keep, self.slots.copy_worth))
+        return Admission(sequence, slot, match.source, match.keep, lost, evicted)
 
     def start(self, admission: Admission, kept: int) -> None:
         """The slot is ready and holds `kept` tokens of the sequence (never more than the admission's keep)."""
         sequence = admission.sequence
-        sequence.slot, sequence.n_computed, sequence.n_cached = admission.slot, kept, kept
+        sequence.slot, sequence.n_computed = admission.slot, kept
         sequence.phase = Phase.RUNNING
         self.running.append(sequence)
+        self.slots.run(sequence.slot, sequence)
+        if self.cells is not None:
+            self.cells.set(sequence.slot, kept)
 
-    def plan(self) -> StepPlan | None:
-        """The next step, or None when nothing runs."""
-        if not self.running:
-            return None
-        if self.running[0].request.kind == "embed":
-            return self._plan_embed()
-        decoding = [s for s in self.running if s.decoding]
-        left = self.budget - len(decoding)
+    def _fits(self, sequence: Sequence, match: Match) -> bool:
+        """Whether the cells suffice for a while if it starts, with every remembered prefix but its own given up."""
+        if self.cells is None or not self.running:
+            return True
+        slots = [s.slot for s in self.running]
+        if isinstance(match.source, int):
+            slots.append(match.source)
+        futures = sum(min(s.limit - s.n_tokens, LONG) for s in [*self.running, sequence])
+        to_compute = sum(s.n_tokens - s.n_computed for s in self.running) + sequence.n_tokens - match.keep
+        return self.cells.used_by(slots) + to_compute + int(self._caution * futures) <= self.cells.total
+
+    # -- the step --------------------------------------------------------------------------------------------------
+
+    def plans(self, prompt_tokens: int | None = None) -> list[StepPlan]:
+        """What to compute now, in order; empty when nothing runs.
+
+        Args:
+            prompt_tokens: Most prompt tokens beside those of decoding sequences.
+        """
+        preempted: list[int] = []
+        evicted = self._secure(preempted)
+        left = self.budget if prompt_tokens is None else min(self.budget, prompt_tokens)
+        spare = self.spare_cells
+        text = [s for s in self.running if s.request.kind == "generate"]
+        plans = [StepPlan((self._alone(s),)) for s in text if s.request.reproducible]
+        plans += self._plan_text([s for s in text if not s.request.reproducible], left, spare, evicted)
+        if len(text) < len(self.running):
+            taken = sum(plan.n_tokens for plan in plans)
+            plans += self._plan_embed(left, None if spare is None else spare - taken)
+        if plans:
+            plans[0] = dataclasses.replace(plans[0], evicted=tuple(evicted), preempted=tuple(preempted))
+        if self._fair:
+            for chunk in (c for plan in plans for c in plan.chunks):
+                self.queue.charge(chunk.sequence.request.key, chunk.count)
+        return plans
+
+    def _plan_text(
+        self, text: list[Sequence], prompt_tokens: int, spare: int | None, evicted: list[Holding]
+    ) -> list[StepPlan]:
+        decoding = [s for s in text if s.decoding]
+        groups = [decoding[i : i + self.budget] for i in range(0, len(decoding), self.budget)] or [[]]
+        left = self.budget - len(groups[-1])
+        room = left if spare is None else min(left, spare - len(decoding))
+        plans = [StepPlan(tuple(Chunk(s, s.n_computed, 1, "last") for s in group)) for group in groups[:-1]]
         chunks: list[Chunk] = []
-        for sequence in decoding:
-            draft = sequence.draft[:left] if sequence.draft else ()
-            left -= len(draft)
-            chunks.append(Chunk(sequence, sequence.n_computed, 1 + len(draft), "all" if draft else "last", draft))
-        if len(decoding) == len(self.running):
-            return StepPlan(tuple(chunks))
-        for sequence in sorted((s for s in self.running if not s.decoding), key=lambda s: s.order):
-            if left <= 0:
-                break
+        for s in groups[-1]:
+            draft = s.draft[: max(room, 0)] if s.draft else ()
+            room -= len(draft)
+            chunks.append(Chunk(s, s.n_computed, 1 + len(draft), "all" if draft else "last", draft))
+        if len(decoding) < len(text):
+            prompts = sorted((s for s in text if not s.decoding), key=lambda s: -s.request.priority)
+            drafted = sum(len(c.draft) for c in chunks)
+            taken = len(decoding) + drafted
+            chunks += self._prompts(prompts, min(left - drafted, prompt_tokens), taken, evicted)
+        return [*plans, StepPlan(tuple(chunks))] if chunks else plans
+
+    def _prompts(self, prompts: list[Sequence], left: int, taken: int, evicted: list[Holding]) -> list[Chunk]:
+        """Give prompts `left` tokens of the step, and the cells that are free beside `taken` ones."""
+        chunks: list[Chunk] = []
+        for sequence in prompts:
             chunk = self._prompt_chunk(sequence, left)
+            if self.cells is not None:
+                evicted += self._evict(taken + chunk.count)
+                chunk = self._prompt_chunk(sequence, min(left, self.cells.total - self.cells.used - taken))
+            if chunk.count <= 0:
+                break
             chunks.append(chunk)
             left -= chunk.count
-        return StepPlan(tuple(chunks))
+            taken += chunk.count
+        return chunks
+
+    def _prompt_chunk(self, sequence: Sequence, left: int) -> Chunk:
+        start = sequence.n_computed
+        missing = sequence.n_tokens - start
+        if sequence.request.prompt_logprobs is not None and start < sequence.n_prompt:
+            return Chunk(sequence, start, min(missing, left, PROMPT_LOGPROB_CHUNK), "all")
+        count = min([missing, left, *(n - start for n in sequence.checkpoints if n > start)])
+        return Chunk(sequence, start, count, "last" if count == missing else "none")
+
+    def _alone(self, sequence: Sequence) -> Chunk:
+        if sequence.decoding:
+            return Chunk(sequence, sequence.n_computed, 1, "last")
+        return self._prompt_chunk(sequence, min(self.budget, REPRODUCIBLE_CHUNK))
+
+    def _plan_embed(self, left: int, spare: int | None) -> list[StepPlan]:
+        """Whole texts where pooling needs all tokens of a sequence in one step; else as prompts are computed."""
+        texts = [s for s in self.running if s.request.kind == "embed"]
+        chunks: list[Chunk] = []
+        if self.whole_texts:
+            left = self.budget
+            for sequence in texts:
+                if sequence.n_tokens <= left:
+                    chunks.append(Chunk(sequence, 0, sequence.n_tokens, "all"))
+                    left -= sequence.n_tokens
+        else:
+            left = left if spare is None else min(left, spare)
+            for sequence in texts:
+                if left <= 0:
+                    break
+                chunks.append(dataclasses.replace(self._prompt_chunk(sequence, left), output="all"))
+                left -= chunks[-1].count
+        return [StepPlan(tuple(chunks), embed=True)] if chunks else []
+
+    def computed(self, sequence: Sequence) -> None:
+        """`n_computed` of a sequence has changed."""
+        if self.cells is not None and sequence.phase is Phase.RUNNING:
+            self.cells.set(sequence.slot, sequence.n_computed)
+
+    @property
+    def spare_cells(self) -> int | None:
+        """Cells that nobody holds; None when each slot has its own."""
+        return None if self.cells is None else self.cells.total - self.cells.used
+
+    # -- making room -----------------------------------------------------------------------------------------------
+
+    def _secure(self, preempted: list[int]) -> list[Holding]:
+        """Make sure that every decoding sequence has a cell, or some prompt where none decodes."""
+        evicted: list[Holding] = []
+        while self.cells is not None and self.running:
+            need = max(1, sum(s.decoding for s in self.running))
+            evicted += self._evict(need)
+            if self.cells.total - self.cells.used >= need or len(self.running) < 2:
+                self._caution = max(0.1, self._caution - 0.002)
+                break
+            preempted.append(self.preempt())
+        return evicted
+
+    def _evict(self, need: int, *, but: int | str | None = None) -> tuple[Holding, ...]:
+        """Forget remembered prefixes, least recently used first, until `need` cells are free or none are left."""
+        assert self.cells is not None
+        evicted: list[Holding] = []
+        while self.cells.total - self.cells.used < need:
+            oldest = self.slots.oldest(but=but)
+            if oldest is None:
+                break
+            self.forget(oldest.slot)
+            evicted.append(oldest)
+        return tuple(evicted)
+
+    def preempt(self) -> int:
+        """Send the youngest sequence of the lowest priority back to the queue; gives its slot, which is to be cleared.
+
+        It keeps its tokens and is computed again later. The first in order is never sent back while another runs, so
+        whatever fits the context alone comes to its end.
+        """
+        victim = max(self.running, key=lambda s: s.order)
+        self.running.remove(victim)
+        slot = victim.slot
+        victim.phase, victim.slot, victim.n_computed, victim.draft = Phase.WAITING, -1, 0, ()
+        victim.preempted += 1
+        self.slots.unshare(slot)
+        self.slots.give(slot, ())
+        if self.cells is not None:
+            self.cells.set(slot, 0)
+        self.preemptions += 1
+        self._caution = min(1.0, self._caution + 0.2)
+        self.queue.add(victim)
+        return slot
+
+    def evict_one(self) -> Holding | None:
+        """Forget the least recently used prefix, when the memory had less room than was counted."""
+        oldest = self.slots.oldest()
+        if oldest is not None:
+            self.forget(oldest.slot)
+        return oldest
+
+    def forget(self, slot: int) -> None:
+        """The memory of a free slot is cleared."""
+        self.slots.forget(slot)
+        if self.cells is not None:
+            self.cells.set(slot, 0)
+
+    def restore(self, slot: int, tokens: list[int]) -> None:
+        """The memory of a free slot was filled with `tokens`."""
+        self.slots.replace(slot, tokens)
+        if self.cells is not None:
+            self.cells.set(slot, 0)
+            self.cells.set(slot, len(tokens))
+
+    # -- ending ----------------------------------------------------------------------------------------------------
 
     def finish(self, sequence: Sequence, *, remember: bool) -> None:
         """End a sequence wherever it is; its slot is free again and remembers what was computed, if asked."""
         if sequence.phase is Phase.WAITING:
-            self._waiting = [w for w in self._waiting if w[1] is not sequence]
-            heapq.heapify(self._waiting)
+            self.queue.remove(sequence)
         else:
             self.running.remove(sequence)
-            self.slots.give(sequence.slot, sequence.computed() if remember else ())
+            kept = sequence.computed() if remember and sequence.shareable else ()
+            self.slots.unshare(sequence.slot)
+            self.slots.give(sequence.slot, kept, sequence.request.salt)
+            if self.cells is not None:
+                self.cells.set(sequence.slot, len(kept))
         sequence.phase = Phase.FINISHED
-
-    def _prompt_chunk(self, sequence: Sequence, left: int) -> Chunk:
-        missing = sequence.n_tokens - sequence.n_computed
-        if sequence.request.prompt_logprobs is not None:
-            return Chunk(sequence, sequence.n_computed, min(missing, left, PROMPT_LOGPROB_CHUNK), "all")
-        count = min(missing, left)
-        return Chunk(sequence, sequence.n_computed, count, "last" if count == missing else "none")
-
-    def _plan_embed(self) -> StepPlan:
-        """Whole texts only: pooling needs all tokens of a sequence in one step."""
-        chunks: list[Chunk] = []
-        left = self.budget
-        for sequence in self.running:
-            if sequence.n_tokens <= left:
-                chunks.append(Chunk(sequence, 0, sequence.n_tokens, "all"))
-                left -= sequence.n_tokens
-        return StepPlan(tuple(chunks), embed=True)
-
-    def _reserved(self) -> int:
-        return sum(s.limit for s in self.running)
-
-    def _make_room(self, sequence: Sequence) -> tuple[int, ...]:
-        """Free slots to clear, least recently used first, so that the sequence's cells are there."""
-        if self.cells is None:
-            return ()
-        dropped: list[int] = []
-        need = self._reserved() + sequence.limit
-        while need + sum(self.slots.cached().values()) > self.cells:
-            slot = self.slots.oldest()
-            if slot is None:
-                break
-            self.slots.forget(slot)
-            dropped.append(slot)
-        return tuple(dropped)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llama_bind.engine.pooling import Pool
 from llama_bind.engine.request import Request
-from llama_bind.engine.speculative import DraftLength
+from llama_bind.engine.speculative import DraftLength, LookupIndex
 from llama_bind.text.assembler import TextAssembler
 from llama_bind.values import FinishReason, PieceEvent, TokenLogprob
 
@@ -34,8 +35,13 @@ class Sequence:
         slot: Sequence id in the context while running.
         sampler: The runner's chain for this request, opaque here.
         lazy: Nobody looks at the text before the end, so it is made then.
+        pool: Collects the rows of a text that is embedded; `result` is what it gave.
         draft: Guesses of the next tokens, to be checked in the next step.
+        lookup: Where runs of its tokens stood before, for `PromptLookup`.
         limit: Most tokens it may hold (prompt and generated), from the context and max_tokens.
+        dropped: Tokens that were shifted out of the context.
+        checkpoints: Places where its state is saved, for a memory that cannot be cut.
+        preempted: How often it went back to the queue.
     """
 
     def __init__(self, request: Request, arrival: int, now: float, *, limit: int) -> None:
@@ -51,9 +57,15 @@ class Sequence:
         self.slot = -1
         self.limit = limit
         self.sampler: Any = None
-        self.lazy = request.buffered and not request.stop and request.logprobs is None
+        self.lazy = (
+            request.buffered and not request.stop and request.logprobs is None and request.overflow != "shift"
+        )
+        self.dropped = 0
+        self.checkpoints: list[int] = []
+        self.preempted = 0
         self.draft: tuple[int, ...] = ()
-        self.draft_length = DraftLength()
+        self.draft_length = DraftLength(max(request.n_draft, 1))
+        self.lookup: LookupIndex | None = None
         self.assembler = TextAssembler(request.stop)
         self.prompt_logprobs: list[TokenLogprob | None] = []
         self.finish_reason: FinishReason | None = None
@@ -61,6 +73,7 @@ class Sequence:
         self.error: BaseException | None = None
         self.cancelled = False
         self.result: Any = None
+        self.pool: Pool | None = None
         self.pieces: list[PieceEvent] = []
         self.emit: Callable[[PieceEvent], None] = self.pieces.append
         self.t_arrival = now
@@ -69,12 +82,31 @@ class Sequence:
 
     @property
     def n_generated(self) -> int:
-        return self.n_tokens - self.n_prompt
+        return self.n_tokens + self.dropped - self.n_prompt
 
     @property
     def decoding(self) -> bool:
         """Whether only the last generated token is left to compute (else part of the prompt is, or all again)."""
         return self.n_generated > 0 and self.n_computed + 1 == self.n_tokens
+
+    @property
+    def watched(self) -> bool:
+        """Whether anything but its sampler looks at the logits of its next token, or changes them."""
+        request = self.request
+        if request.logits_processors or request.stopping_criteria or request.logprobs is not None:
+            return True
+        return request.rules is not None and request.rules.acts(self.n_generated)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether it may take what others have computed."""
+        request = self.request
+        return request.kind == "generate" and request.prompt_logprobs is None and not request.reproducible
+
+    @property
+    def shareable(self) -> bool:
+        """Whether others may take what it has computed: what the memory holds is what its tokens alone would give."""
+        return self.request.kind == "generate" and not self.dropped
 
     @property
     def order(self) -> tuple[int, int]:
@@ -89,6 +121,15 @@ class Sequence:
             self.tokens = grown
         self.tokens[self.n_tokens] = token
         self.n_tokens += 1
+
+    def drop(self, start: int, count: int) -> None:
+        """Take tokens out of the context, from place `start`; those behind move up."""
+        end = self.n_tokens - count
+        self.tokens = self.tokens.copy()  # the prompt may be the caller's array
+        self.tokens[start:end] = self.tokens[start + count : self.n_tokens]
+        self.n_tokens = end
+        self.limit -= count
+        self.dropped += count
 
     def view(self) -> npt.NDArray[np.int32]:
         """The valid tokens, shape (n_tokens,)."""

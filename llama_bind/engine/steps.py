@@ -1,0 +1,251 @@
+"""One step after another: start who can, guess, compute what is planned, hand out what came of it. Engine thread only.
+
+What goes wrong in a step ends the requests it was for, and nothing else. Not for: what to compute (scheduler), how
+(runner), or what a token means for its request (desk).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from llama_bind.engine.budget import StepBudget
+from llama_bind.engine.desk import Desk
+from llama_bind.engine.flight import Flight
+from llama_bind.engine.guessing import Guesser
+from llama_bind.engine.outcome import Sampled
+from llama_bind.engine.scheduler import Chunk, Scheduler, StepPlan
+from llama_bind.engine.sequence import Phase, Sequence
+from llama_bind.engine.stats import EngineStats
+from llama_bind.errors import DecodeAbortedError, NativeAbortError, NoCellsError
+
+if TYPE_CHECKING:
+    from llama_bind.engine.runner import Runner
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """Computes for the sequences of `scheduler` on `runner`.
+
+    Args:
+        busy: Whether messages wait that may change what is to be done.
+        window: Tokens that the memory of one sequence can hold.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        scheduler: Scheduler,
+        desk: Desk,
+        flight: Flight,
+        stats: EngineStats,
+        budget: StepBudget,
+        guesser: Guesser,
+        *,
+        idle: Callable[[], bool],
+        window: int,
+    ) -> None:
+        self.runner = runner
+        self.scheduler = scheduler
+        self.desk = desk
+        self.flight = flight
+        self.stats = stats
+        self.budget = budget
+        self.guesser = guesser
+        self.last_slot = 0
+        self._nothing_to_do = idle
+        self._window = window
+
+    def step(self) -> None:
+        """Plan, run, apply."""
+        self.desk.end_marked()
+        self._shift()
+        self._admit()
+        self._propose()
+        if self._run_alone():
+            return
+        n_decoding = sum(s.decoding for s in self.scheduler.running)
+        for plan in self.scheduler.plans(self.budget.prompt_tokens(n_decoding)):
+            sampled = self._run(plan, n_decoding)
+            if sampled is None:
+                break  # what was planned after it may not hold any more
+            for one in sampled:
+                if one.sequence.phase is Phase.RUNNING:  # else a guess after its end held
+                    self._apply(one)
+
+    # -- before the step -------------------------------------------------------------------------------------------
+
+    def _shift(self) -> None:
+        """Make room in texts that have filled the context and want to go on."""
+        for sequence in self.scheduler.running:
+            if sequence.request.overflow == "shift" and sequence.n_tokens > self._window:
+                keep = min(max(sequence.request.n_keep, 1), self._window // 2)
+                count = max((sequence.n_tokens - keep) // 2, 1)
+                self.scheduler.slots.unshare(sequence.slot)
+                sequence.n_computed = self.runner.shift(sequence, keep, count)
+                sequence.drop(keep, count)
+                self.scheduler.computed(sequence)
+
+    def _admit(self) -> None:
+        while (admission := self.scheduler.next_admission()) is not None:
+            sequence = admission.sequence
+            if not sequence.t_start:
+                sequence.t_start = time.perf_counter()
+                if sequence.request.on_start is not None:
+                    sequence.request.on_start()  # before native code touches it: what follows may end the process
+            kept = self.runner.prepare(admission)
+            self.scheduler.start(admission, kept)
+            self.last_slot = admission.slot
+            if not sequence.preempted:
+                sequence.n_cached = kept
+                self.stats.cached_tokens += kept
+            if sequence.sampler is None:
+                try:
+                    self.runner.equip(sequence)
+                except Exception as error:
+                    self.desk.fail(sequence, error)
+
+    def _propose(self) -> None:
+        for sequence, error in self.guesser.propose(self.scheduler.running):
+            self.desk.fail(sequence, error)
+        for sequence in self.scheduler.running:
+            if sequence.draft:
+                sequence.draft = sequence.draft[: max(self._window - sequence.n_tokens, 0)]
+
+    # -- one sequence ----------------------------------------------------------------------------------------------
+
+    def _run_alone(self) -> bool:
+        """Generate for the only running sequence until something else is to be done; False if that cannot be."""
+        running = self.scheduler.running
+        if len(running) != 1 or not running[0].decoding or running[0].draft:
+            return False
+        sequence = running[0]
+        stepper = self.runner.alone(sequence)
+        spare = self.scheduler.spare_cells
+        if stepper is None or spare == 0:
+            return False
+        until = self._window if spare is None else min(self._window, sequence.n_computed + spare)
+        started, before = time.perf_counter(), sequence.n_generated
+        with self._computing(StepPlan((Chunk(sequence, sequence.n_computed, 1, "last"),))), stepper as next_token:
+            self._generate(sequence, next_token, until)
+        self.scheduler.computed(sequence)
+        self.stats.steps += sequence.n_generated - before
+        self.stats.decode_seconds += time.perf_counter() - started
+        return True
+
+    def _generate(self, sequence: Sequence, next_token: Callable[[int, int], int], until: int) -> None:
+        """The way from one token to the next: as little Python as there can be (see core.stepper)."""
+        n = sequence.n_tokens
+        token = int(sequence.tokens[n - 1])
+        nothing_to_do, accept = self._nothing_to_do, self.desk.accept
+        wants = self.guesser.wants if self.guesser.guesses(sequence) else None
+        while n <= until and nothing_to_do() and sequence.phase is Phase.RUNNING:
+            token = next_token(token, n - 1)
+            sequence.n_computed = n
+            n += 1
+            accept(sequence, token)
+            if wants is not None and wants(sequence):
+                return
+
+    # -- a plan ----------------------------------------------------------------------------------------------------
+
+    def _run(self, plan: StepPlan, n_decoding: int) -> list[Sampled] | None:
+        """What the plan gave; None if it was not computed."""
+        for held in plan.evicted:
+            self.runner.clear(held.slot)
+        for slot in plan.preempted:
+            self.runner.clear(slot)
+        started = time.perf_counter()
+        sampled: list[Sampled] | None = None
+        with self._computing(plan):
+            sampled = self.runner.run(plan)
+        seconds = time.perf_counter() - started
+        for chunk in plan.chunks:
+            self.scheduler.computed(chunk.sequence)
+        if sampled is not None:
+            self._count(plan, sampled, n_decoding, seconds)
+        return sampled
+
+    def _count(self, plan: StepPlan, sampled: list[Sampled], n_decoding: int, seconds: float) -> None:
+        stats = self.stats
+        stats.steps += 1
+        stats.decode_seconds += seconds
+        prompt_tokens = 0
+        for chunk in plan.chunks:
+            stats.drafted_tokens += len(chunk.draft)
+            if chunk.start < chunk.sequence.n_prompt:
+                stats.prompt_tokens += chunk.count
+            if not chunk.draft and chunk.count > 1:
+                prompt_tokens += chunk.count
+        if len(sampled) > len(plan.chunks):
+            stats.accepted_tokens += len(sampled) - len(plan.chunks)
+        if not plan.embed:
+            self.budget.observe(n_decoding, prompt_tokens, seconds)
+
+    @contextlib.contextmanager
+    def _computing(self, plan: StepPlan) -> Iterator[None]:
+        """While a plan is computed cancels can stop it, and what goes wrong ends its requests and nothing else."""
+        self.flight.begin(plan)
+        try:
+            yield
+        except DecodeAbortedError as error:
+            self.runner.give_back(plan)
+            if not self.flight.stopping.is_set() and not all(c.sequence.cancelled for c in plan.chunks):
+                self.desk.fail_plan(plan, error)  # the user's own abort callback asked for it
+        except NoCellsError as error:
+            self.runner.give_back(plan)
+            self._find_cells(plan, error)
+        except NativeAbortError as error:
+            self.desk.fail_plan(plan, error)
+            self._lost_memory()
+        except Exception as error:
+            self.runner.give_back(plan)
+            self.desk.fail_plan(plan, error)
+        finally:
+            self.flight.end(self.runner.ready)
+
+    def _find_cells(self, plan: StepPlan, error: NoCellsError) -> None:
+        """The memory has less room than was counted (sliding windows): what it remembers goes, then the youngest."""
+        held = self.scheduler.evict_one()
+        if held is not None:
+            self.runner.clear(held.slot)
+        elif len(self.scheduler.running) > 1:
+            self.runner.clear(self.scheduler.preempt())
+        else:
+            self.desk.fail_plan(plan, error)
+
+    def _apply(self, sampled: Sampled) -> None:
+        sequence = sampled.sequence
+        if sampled.error is not None:
+            self.desk.fail(sequence, sampled.error)
+        elif sequence.request.kind == "embed" or sampled.token < 0:
+            self.desk.finish(sequence, "length" if sequence.request.kind == "generate" else "stop")
+        else:
+            self.desk.accept(sequence, sampled.token, sampled.logprob)
+            if sampled.stop and sequence.phase is Phase.RUNNING:
+                self.desk.finish(sequence, "stop")
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def _lost_memory(self) -> None:
+        """Native state is in doubt: everything computed is forgotten, running requests start over from their tokens."""
+        self.runner.rebuild()
+        for held in self.scheduler.slots.free:
+            self.scheduler.forget(held.slot)
+        for sequence in self.scheduler.running:
+            sequence.n_computed = 0
+            self.scheduler.computed(sequence)
+
+    def forget_free(self) -> None:
+        """Clear the memory of all slots that are not running."""
+        for held in self.scheduler.slots.free:
+            self.runner.clear(held.slot)
+            self.scheduler.forget(held.slot)
+
+    def restore(self, slot: int, tokens: list[int]) -> None:
+        """The memory of a free slot was filled with `tokens`."""
+        self.scheduler.restore(slot, tokens)
+        self.last_slot = slot
