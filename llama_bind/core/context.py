@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from llama_bind.core import log
+from llama_bind.core import log, rows
 from llama_bind.core.batch import Batch
 from llama_bind.core.context_native import Owned, Perf, Use, perf_of, pinned, set_callbacks
 from llama_bind.core.context_params import DEFAULT_N_CTX, can_rotate_k, describe, native_context_params
@@ -218,7 +218,7 @@ class Context(Handle):
     def _wrong_count(self, count: int) -> str:
         if count <= 0:
             return "the batch is empty"
-        if not (self._causal and self._has_memory):
+        if self.whole_texts:
             return f"attention to all tokens takes at most n_ubatch={self._limit} tokens at once, not {count}"
         return f"the batch has {count} tokens, n_batch is {self.n_batch}; decode it in parts"
 
@@ -262,7 +262,7 @@ class Context(Handle):
         try:
             address = self._logits_ith(pointer, i)
             if address is None:
-                self._no_output(i, "logits")
+                self._no_logits(i)
             view = self._views.get(address)
             return self._view(address) if view is None else view
         except ctypes.ArgumentError:
@@ -279,9 +279,9 @@ class Context(Handle):
         self._views[address] = view
         return view
 
-    def _no_output(self, i: int, what: str) -> NoReturn:
+    def _no_logits(self, i: int) -> NoReturn:
         check_guard()
-        raise InputError(f"the last batch has no {what} at {i}; ask for output of that token", param="i")
+        raise InputError(f"the last batch has no logits at {i}; ask for output of that token", param="i")
 
     def embeddings(self, i: int = -1) -> Floats:
         """A copy of the embedding of output `i` of the last batch, shape (n_embd_out,); with `ContextParams.embedding`.
@@ -289,12 +289,16 @@ class Context(Handle):
         Raises:
             InputError: that token gave no embedding.
         """
-        _check_int32(i, "i")
-        with self._use_guard as pointer:
-            array = guard_h.lb_llama_get_embeddings_ith(pointer, i)
-            if not array:
-                self._no_output(i, "embedding")
-            return _copy(array, self.model.n_embd_out)
+        return rows.row(self, i)
+
+    def embedding_rows(self, count: int) -> Floats:
+        """A copy of the embeddings of the last `count` outputs of the last batch, in its order, shape
+        (count, n_embd_out); with `ContextParams.embedding` and without pooling.
+
+        Raises:
+            InputError: there were fewer, or this context pools.
+        """
+        return rows.last_rows(self, count)
 
     def embeddings_seq(self, seq_id: int) -> Floats:
         """A copy of the pooled embedding of a sequence of the last batch: shape (n_embd_out,), or the scores
@@ -303,14 +307,7 @@ class Context(Handle):
         Raises:
             InputError: the last batch had no such sequence, or there is no pooling.
         """
-        _check_int32(seq_id, "seq_id")
-        with self._use_guard as pointer:
-            array = guard_h.lb_llama_get_embeddings_seq(pointer, seq_id)
-            if not array:
-                check_guard()
-                raise InputError(f"the last batch gave no pooled embedding of sequence {seq_id}", param="seq_id")
-            rank = self.pooling_type == llama_h.LLAMA_POOLING_TYPE_RANK
-            return _copy(array, self.model.n_cls_out if rank else self.model.n_embd_out)
+        return rows.pooled(self, seq_id)
 
     def synchronize(self) -> None:
         """Wait for computations on devices to end; reading results does it too."""
@@ -357,6 +354,11 @@ class Context(Handle):
     # -- settings
 
     @property
+    def whole_texts(self) -> bool:
+        """Whether a text must be in one micro-batch: where a token sees those after it, or there is no memory."""
+        return not (self._causal and self._has_memory)
+
+    @property
     def n_threads(self) -> int:
         """Threads for single tokens."""
         return int(self._options["n_threads"])
@@ -392,8 +394,7 @@ class Context(Handle):
             self._set_limit()
 
     def _set_limit(self) -> None:
-        whole = self._causal and self._has_memory
-        self._limit = self.n_batch if whole else min(self.n_batch, self.n_ubatch)
+        self._limit = min(self.n_batch, self.n_ubatch) if self.whole_texts else self.n_batch
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
         """Use these LoRA adapters with these scales (1.0: as trained), instead of those before; none for ().
@@ -480,12 +481,3 @@ class Context(Handle):
 
     def _use(self) -> Use:
         return self._use_guard
-
-
-def _check_int32(value: int, name: str) -> None:
-    if not isinstance(value, (int, np.integer)) or not -(2**31) <= value < 2**31:
-        raise InputError(f"{name} must be a 32-bit integer, not {value!r}", param=name)
-
-
-def _copy(array: Any, length: int) -> Floats:
-    return np.ctypeslib.as_array(array, (length,)).astype(np.float32, copy=True)

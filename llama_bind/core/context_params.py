@@ -17,7 +17,7 @@ from llama_bind.params import CACHE_TYPES, ContextParams
 if TYPE_CHECKING:
     from llama_bind.core.model import Model
 
-__all__ = ["DEFAULT_N_CTX", "cache_type", "can_rotate_k", "cell_bytes", "native_context_params"]
+__all__ = ["DEFAULT_N_CTX", "cache_type", "can_rotate_k", "cell_bytes", "native_context_params", "sees_whole_texts"]
 
 DEFAULT_N_CTX = 8192
 """Most tokens of context when `ContextParams.n_ctx` is unset."""
@@ -30,6 +30,8 @@ _CELL_OVERHEAD = 56  # bytes of llama_kv_cells for each cell: position, shift, e
 _ROPE = {"unspecified": -1, "none": 0, "linear": 1, "yarn": 2, "longrope": 3}
 _POOLING = {"unspecified": -1, "none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
 _ATTENTION = {"unspecified": -1, "causal": 0, "non_causal": 1}
+# Architectures for which llama.cpp sets causal_attn to false whatever the file says (src/models).
+_NON_CAUSAL = frozenset({"dream", "gemma-embedding", "llada", "llada-moe", "rnd1"})
 _FLASH: dict[Any, int] = {None: -1, "auto": -1, True: 1, "on": 1, False: 0, "off": 0}
 
 
@@ -54,7 +56,7 @@ def native_context_params(model: Model, params: ContextParams, n_ctx_default: in
     struct.rope_scaling_type = _number(params.rope_scaling_type, _ROPE)
     struct.pooling_type = _number(params.pooling_type, _POOLING)
     struct.attention_type = _number(params.attention_type, _ATTENTION)
-    if _is_non_causal(model, struct.attention_type):
+    if sees_whole_texts(model, params.attention_type):
         struct.n_batch = min(max(struct.n_batch, struct.n_ctx), 2**20)
         struct.n_ubatch = struct.n_batch  # such a model sees a text at once or not at all
     struct.n_threads = params.n_threads or cpu.usable_cores()
@@ -168,10 +170,12 @@ def _cache_on_gpu(model: Model, params: ContextParams) -> bool:
     return params.offload_kqv and model.params.n_gpu_layers != 0 and model.params.devices != () and has_gpu()
 
 
-def _is_non_causal(model: Model, attention_type: int) -> bool:
-    if attention_type != _ATTENTION["unspecified"]:
-        return attention_type == _ATTENTION["non_causal"]
-    return model.metadata.get(f"{model.arch}.attention.causal") == "false"
+def sees_whole_texts(model: Model, attention_type: int | str = "unspecified") -> bool:
+    """Whether each token of a text sees all others, so that a text must be computed at once."""
+    number = _number(attention_type, _ATTENTION)
+    if number != _ATTENTION["unspecified"]:
+        return number == _ATTENTION["non_causal"]
+    return model.arch in _NON_CAUSAL or model.metadata.get(f"{model.arch}.attention.causal") == "false"
 
 
 def _number(value: int | str, names: dict[str, int]) -> int:
