@@ -47,7 +47,7 @@ def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
     """llama-server's field names. The first token comes out of the prompt: the rate is that of the ones after it."""
     prompt_ms, predicted_ms = 1e3 * timings.prompt, 1e3 * timings.generation
     after_first = max(timings.generated_tokens - 1, 0)
-    return {
+    found: TimingsDict = {
         "cache_n": usage.cached_tokens,
         "prompt_n": timings.prompt_tokens,
         "prompt_ms": prompt_ms,
@@ -57,7 +57,12 @@ def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
         "predicted_ms": predicted_ms,
         "predicted_per_token_ms": predicted_ms / after_first if after_first else 0.0,
         "predicted_per_second": timings.tokens_per_second,
+        "queued_ms": 1e3 * timings.queued,
     }
+    if timings.drafted_tokens:
+        found["draft_n"] = timings.drafted_tokens
+        found["draft_n_accepted"] = timings.accepted_tokens
+    return found
 
 
 class _Shape:
@@ -68,20 +73,30 @@ class _Shape:
     """
 
     prefix = ""
+    best: int | None
+    """Of `n` candidates give so many, by the mean log probability of their tokens; None: all, in order."""
 
-    def __init__(self, model: str, n: int) -> None:
+    def __init__(self, model: str, n: int, best: int | None = None) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self.n = n
+        self.best = best
         self.finishes: dict[int, FinishEvent] = {}
         self.pieces: list[list[PieceEvent]] = [[] for _ in range(n)]
 
+    def order(self) -> list[int]:
+        """The candidates to give, when all have finished; equal ones in the order they were asked for."""
+        if self.best is None:
+            return list(range(self.n))
+        return sorted(range(self.n), key=lambda i: -self.finishes[i].mean_logprob)[: self.best]
+
     def usage(self) -> CompletionUsage:
+        """Of all candidates."""
         return usage_dict([self.finishes[i].usage for i in range(self.n)])
 
     def timings(self) -> TimingsDict:
-        first = self.finishes[0]
+        first = self.finishes[self.order()[0]]
         return timings_dict(first.timings, first.usage)
 
     def add(self, index: int, event: PieceEvent | FinishEvent) -> None:
@@ -104,9 +119,10 @@ class TextShape(_Shape):
         *,
         echo: str = "",
         logprobs: bool = False,
+        best: int | None = None,
         prompt_logprobs: Callable[[], Sequence[TokenLogprob | None]] = tuple,
     ) -> None:
-        super().__init__(model, n)
+        super().__init__(model, n, best)
         self.echo = echo
         self.logprobs = logprobs
         self.prompt_logprobs = prompt_logprobs
@@ -117,15 +133,15 @@ class TextShape(_Shape):
         """The whole completion, when every choice has finished."""
         prompt_logprobs = self.prompt_logprobs()
         result = self._chunk()
-        for index in range(self.n):
-            text = self.echo + "".join(p.text for p in self.pieces[index])
-            entries = [*prompt_logprobs, *(e for p in self.pieces[index] for e in p.logprobs)]
+        for index, made in enumerate(self.order()):
+            text = self.echo + "".join(p.text for p in self.pieces[made])
+            entries = [*prompt_logprobs, *(e for p in self.pieces[made] for e in p.logprobs)]
             result["choices"].append(
                 {
                     "text": text,
                     "index": index,
-                    "logprobs": self._logprobs(index, entries) if self.logprobs else None,
-                    "finish_reason": self.finishes[index].reason,
+                    "logprobs": self._logprobs(made, entries) if self.logprobs else None,
+                    "finish_reason": self.finishes[made].reason,
                 }
             )
         result["usage"] = self.usage()
@@ -192,8 +208,8 @@ class ChatShape(_Shape):
 
     prefix = "chatcmpl"
 
-    def __init__(self, model: str, n: int, *, logprobs: bool = False) -> None:
-        super().__init__(model, n)
+    def __init__(self, model: str, n: int, *, logprobs: bool = False, best: int | None = None) -> None:
+        super().__init__(model, n, best)
         self.logprobs = logprobs
 
     def result(self) -> ChatCompletion:
@@ -208,14 +224,14 @@ class ChatShape(_Shape):
             "timings": self.timings(),
             "seed": self.finishes[0].seed,
         }
-        for index in range(self.n):
-            entries = [e for p in self.pieces[index] for e in p.logprobs]
+        for index, made in enumerate(self.order()):
+            entries = [e for p in self.pieces[made] for e in p.logprobs]
             result["choices"].append(
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": "".join(p.text for p in self.pieces[index])},
+                    "message": {"role": "assistant", "content": "".join(p.text for p in self.pieces[made])},
                     "logprobs": self._logprobs(entries) if self.logprobs else None,
-                    "finish_reason": self.finishes[index].reason,
+                    "finish_reason": self.finishes[made].reason,
                 }
             )
         return result

@@ -23,6 +23,9 @@ __all__ = [
     "Embedding",
     "EmbeddingUsage",
     "PromptTokensDetails",
+    "RerankResponse",
+    "RerankResult",
+    "RerankedDocument",
     "TimingsDict",
 ]
 
@@ -43,7 +46,7 @@ class CompletionUsage(TypedDict):
 
 
 class TimingsDict(TypedDict):
-    """llama-server's field names; milliseconds."""
+    """llama-server's field names; milliseconds. `queued_ms` is ours; `draft_*` are there where tokens were guessed."""
 
     cache_n: int
     prompt_n: int
@@ -54,6 +57,9 @@ class TimingsDict(TypedDict):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
+    queued_ms: float
+    draft_n: NotRequired[int]
+    draft_n_accepted: NotRequired[int]
 
 
 class CompletionLogprobs(TypedDict):
@@ -164,11 +170,11 @@ class ChatCompletionChunk(TypedDict):
 
 
 class Embedding(TypedDict):
-    """The embedding of one text: one vector, or one for each token."""
+    """The embedding of one text: one vector, or one for each token; a string is base64 of little-endian float32."""
 
     object: Literal["embedding"]
     index: int
-    embedding: list[float] | list[list[float]]
+    embedding: list[float] | list[list[float]] | str
 
 
 class EmbeddingUsage(TypedDict):
@@ -185,3 +191,26 @@ class CreateEmbeddingResponse(TypedDict):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
+
+
+class RerankedDocument(TypedDict):
+    """A document as it was given."""
+
+    text: str
+
+
+class RerankResult(TypedDict):
+    """A document's place in the list that was given, and its score: higher fits better."""
+
+    index: int
+    relevance_score: float
+    document: NotRequired[RerankedDocument]
+
+
+class RerankResponse(TypedDict):
+    """Documents by score, in the shape of Jina's API."""
+
+    model: str
+    object: Literal["list"]
+    usage: EmbeddingUsage
+    results: list[RerankResult]

@@ -57,13 +57,18 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True)
 class Timings:
-    """Durations of one request in seconds: waiting in the queue, computing the prompt, generating."""
+    """Durations of one request in seconds: waiting in the queue, computing the prompt, generating.
+
+    `prompt_tokens` are those that were computed, `drafted_tokens` were guessed and `accepted_tokens` of them held.
+    """
 
     queued: float
     prompt: float
     generation: float
     prompt_tokens: int
     generated_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:

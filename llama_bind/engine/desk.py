@@ -83,14 +83,16 @@ class Desk:
         while self.to_end:
             sequence, reason = self.to_end.pop()
             if sequence in self.handles:
-                self.stats.cancelled += reason == "cancelled"
                 self.finish(sequence, reason)
 
     def accept(self, sequence: Sequence, token: int, logprob: TokenLogprob | None = None) -> None:
         """One generated token: text, stop strings, limits."""
         if sequence.t_first == 0.0:
             sequence.t_first = time.perf_counter()
+            self.stats.on_first_token(sequence.t_first - sequence.t_arrival)
         sequence.append(token)
+        if logprob is not None:
+            sequence.logprob += logprob.logprob
         if token in self.eog or token in sequence.request.stop_token_ids:
             sequence.finish_stop = self.piece(token, True).decode("utf-8", "replace")
             self.finish(sequence, "stop", ended_by_token=True)
@@ -118,19 +120,18 @@ class Desk:
         if sequence.n_computed > sequence.n_tokens:
             self.runner.trim(sequence, sequence.n_tokens)
         handle = self._remove(sequence)
-        self.stats.finished += 1
-        self.stats.generated_tokens += sequence.n_generated
+        self.stats.on_finish(reason, now - sequence.t_arrival, sequence.n_generated)
         handle.embedding = sequence.result
         if sequence.request.buffered:
             handle.emit(merged_pieces(sequence.pieces))
         usage = Usage(sequence.n_prompt, sequence.n_generated, sequence.n_cached)
         timings = timings_of(sequence, now)
-        handle.deliver(FinishEvent(reason, usage, timings, sequence.request.seed, sequence.finish_stop))
+        logprob = None if sequence.request.logprobs is None else sequence.logprob
+        handle.deliver(FinishEvent(reason, usage, timings, sequence.request.seed, sequence.finish_stop, logprob))
 
     def fail(self, sequence: Sequence, error: BaseException) -> None:
         """A request ends with an error."""
-        self.stats.failed += 1
-        self.stats.generated_tokens += sequence.n_generated
+        self.stats.on_fail(sequence.n_generated)
         self._remove(sequence).deliver(error)
 
     def fail_plan(self, plan: StepPlan, error: BaseException) -> None:

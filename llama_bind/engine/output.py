@@ -28,6 +28,8 @@ def timings_of(sequence: Sequence, now: float) -> Timings:
         generation=now - first,
         prompt_tokens=sequence.n_prompt - sequence.n_cached,
         generated_tokens=sequence.n_generated,
+        drafted_tokens=sequence.n_drafted,
+        accepted_tokens=sequence.n_accepted,
     )
 
 

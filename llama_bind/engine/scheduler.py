@@ -89,6 +89,7 @@ class Scheduler:
         budget: Most tokens in one step (n_batch).
         cells: Tokens that all slots together can hold; None when each slot has its own memory.
         whole_texts: Texts to embed are computed whole, in one step.
+        embed_budget: Most tokens in one step of embeddings (n_ubatch): each gives logits too, n_vocab floats.
         can_cut, copy_worth: See `PrefixCache`.
     """
 
@@ -99,12 +100,14 @@ class Scheduler:
         cells: int | None = None,
         *,
         whole_texts: bool = False,
+        embed_budget: int | None = None,
         can_cut: bool = True,
         copy_worth: int = 1,
     ) -> None:
         self.budget = budget
         self.cells = None if cells is None else CellLedger(cells)
         self.whole_texts = whole_texts
+        self.embed_budget = min(budget, embed_budget or budget)
         self.slots = PrefixCache(n_slots, copy_worth=copy_worth, can_cut=can_cut)
         self.queue = WaitingQueue()
         self.running: list[Sequence] = []
@@ -255,13 +258,13 @@ class Scheduler:
         texts = [s for s in self.running if s.request.kind == "embed"]
         chunks: list[Chunk] = []
         if self.whole_texts:
-            left = self.budget
+            left = self.embed_budget
             for sequence in texts:
                 if sequence.n_tokens <= left:
                     chunks.append(Chunk(sequence, 0, sequence.n_tokens, "all"))
                     left -= sequence.n_tokens
         else:
-            left = left if spare is None else min(left, spare)
+            left = min(left, self.embed_budget) if spare is None else min(left, self.embed_budget, spare)
             for sequence in texts:
                 if left <= 0:
                     break
@@ -278,6 +281,13 @@ class Scheduler:
     def spare_cells(self) -> int | None:
         """Cells that nobody holds; None when each slot has its own."""
         return None if self.cells is None else self.cells.total - self.cells.used
+
+    @property
+    def cells_used(self) -> int:
+        """Tokens that the memory holds; may be asked for by any thread."""
+        if self.cells is not None:
+            return self.cells.used
+        return sum(len(h.tokens) for h in self.slots.free) + sum(s.n_computed for s in list(self.running))
 
     # -- making room -----------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class Sequence:
         dropped: Tokens that were shifted out of the context.
         checkpoints: Places where its state is saved, for a memory that cannot be cut.
         preempted: How often it went back to the queue.
+        n_drafted, n_accepted: Tokens guessed, and guessed right.
     """
 
     def __init__(self, request: Request, arrival: int, now: float, *, limit: int) -> None:
@@ -63,10 +64,12 @@ class Sequence:
         self.dropped = 0
         self.checkpoints: list[int] = []
         self.preempted = 0
+        self.n_drafted = self.n_accepted = 0
         self.draft: tuple[int, ...] = ()
         self.draft_length = DraftLength(max(request.n_draft, 1))
         self.lookup: LookupIndex | None = None
         self.assembler = TextAssembler(request.stop)
+        self.logprob = 0.0  # of all generated tokens, where the request wants log probabilities
         self.prompt_logprobs: list[TokenLogprob | None] = []
         self.finish_reason: FinishReason | None = None
         self.finish_stop: str | None = None

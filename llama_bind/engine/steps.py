@@ -56,6 +56,7 @@ class Steps:
         self.budget = budget
         self.guesser = guesser
         self.last_slot = 0
+        self._decoded = 0.0  # when the step before gave a token; 0: it gave none
         self._nothing_to_do = idle
         self._window = window
 
@@ -101,7 +102,8 @@ class Steps:
             self.last_slot = admission.slot
             if not sequence.preempted:
                 sequence.n_cached = kept
-                self.stats.cached_tokens += kept
+                self.stats.on_start(sequence.t_start - sequence.t_arrival, kept)
+            self.stats.evictions += len(admission.evicted)
             if sequence.sampler is None:
                 try:
                     self.runner.equip(sequence)
@@ -132,8 +134,8 @@ class Steps:
         with self._computing(StepPlan((Chunk(sequence, sequence.n_computed, 1, "last"),))), stepper as next_token:
             self._generate(sequence, next_token, until)
         self.scheduler.computed(sequence)
-        self.stats.steps += sequence.n_generated - before
-        self.stats.decode_seconds += time.perf_counter() - started
+        self._decoded = time.perf_counter()
+        self.stats.on_alone(self._decoded - started, sequence.n_generated - before)
         return True
 
     def _generate(self, sequence: Sequence, next_token: Callable[[int, int], int], until: int) -> None:
@@ -170,20 +172,28 @@ class Steps:
         return sampled
 
     def _count(self, plan: StepPlan, sampled: list[Sampled], n_decoding: int, seconds: float) -> None:
-        stats = self.stats
-        stats.steps += 1
-        stats.decode_seconds += seconds
-        prompt_tokens = 0
+        stats, n_prompt, n_texts, to_compute = self.stats, 0, 0, 0
         for chunk in plan.chunks:
-            stats.drafted_tokens += len(chunk.draft)
-            if chunk.start < chunk.sequence.n_prompt:
-                stats.prompt_tokens += chunk.count
-            if not chunk.draft and chunk.count > 1:
-                prompt_tokens += chunk.count
-        if len(sampled) > len(plan.chunks):
-            stats.accepted_tokens += len(sampled) - len(plan.chunks)
+            sequence = chunk.sequence
+            if chunk.start < sequence.n_prompt:
+                n_prompt += chunk.count
+            else:
+                n_texts += 1
+            if chunk.draft:
+                held = sum(one.sequence is sequence for one in sampled) - 1
+                sequence.n_drafted += len(chunk.draft)
+                sequence.n_accepted += held
+                stats.on_draft(len(chunk.draft), held)
+            elif chunk.count > 1:
+                to_compute += chunk.count
+        now = time.perf_counter()
+        stats.on_step(
+            seconds, plan.n_tokens, n_texts, n_prompt, interval=now - self._decoded if self._decoded else seconds
+        )
+        stats.evictions += len(plan.evicted)
         if not plan.embed:
-            self.budget.observe(n_decoding, prompt_tokens, seconds)
+            self._decoded = now if sampled else 0.0
+            self.budget.observe(n_decoding, to_compute, seconds)
 
     @contextlib.contextmanager
     def _computing(self, plan: StepPlan) -> Iterator[None]:
@@ -211,6 +221,7 @@ class Steps:
         """The memory has less room than was counted (sliding windows): what it remembers goes, then the youngest."""
         held = self.scheduler.evict_one()
         if held is not None:
+            self.stats.evictions += 1
             self.runner.clear(held.slot)
         elif len(self.scheduler.running) > 1:
             self.runner.clear(self.scheduler.preempt())

@@ -73,17 +73,20 @@ class Worker:
         drafter: Drafter | None = None,
     ) -> None:
         context = runner.context
-        cells = context.n_ctx if context.kv_unified and context.n_seq_max > 1 else None
+        shared = context.kv_unified and context.n_seq_max > 1 and context.memory.exists
+        cells = context.n_ctx if shared else None
         self.runner = runner
         self.max_queue = max_queue
         self.limit = min(context.n_ctx_seq, context.model.n_pos_max or context.n_ctx_seq)
         self.embed_limit = min(self.limit, context.n_ubatch) if context.whole_texts else self.limit
         self.n_slots = context.n_seq_max
+        self._n_cells = context.n_ctx if cells is not None else context.n_ctx_seq * context.n_seq_max
         self.scheduler = Scheduler(
             context.n_seq_max,
             context.n_batch,
             cells,
             whole_texts=context.whole_texts,
+            embed_budget=context.n_ubatch,
             can_cut=runner.can_cut,
             copy_worth=runner.copy_worth,
         )
@@ -200,6 +203,8 @@ class Worker:
         stats = self.stats.copy()
         stats.running = len(self.scheduler.running)
         stats.waiting = len(self.desk.sequences) - stats.running
+        stats.preemptions = self.scheduler.preemptions
+        stats.cells_used, stats.cells_total = self.scheduler.cells_used, self._n_cells
         return stats
 
     def _check_open(self) -> None:

@@ -41,6 +41,7 @@ def test_timings_have_the_servers_names_and_do_not_count_the_first_token_twice()
     assert timings["predicted_per_second"] == pytest.approx(2)
     assert timings["predicted_per_token_ms"] == pytest.approx(500)
     assert (timings["cache_n"], timings["prompt_n"], timings["predicted_n"]) == (2, 10, 5)
+    assert timings["queued_ms"] == pytest.approx(1e3 * TIMINGS.queued)
     empty = timings_dict(Timings(0, 0, 0, 0, 0), Usage(0, 0))
     assert empty["predicted_per_second"] == empty["prompt_per_second"] == 0
 
