@@ -7,12 +7,20 @@
 #include <stdexcept>
 #include <vector>
 
+// The libraries are compiled for the least of processors; this file's one long loop also for better ones.
+#if defined(__x86_64__) && defined(__GNUC__)
+#    define LB_AVX2
+#    define LB_INLINE __attribute__((always_inline))
+#else
+#    define LB_INLINE
+#endif
+
 namespace llama_bind {
 
 namespace {
 
 // Numbers compared at once, in lanes that compilers turn into vector instructions.
-constexpr int32_t lanes = 16;
+constexpr int32_t lanes = 32;  // find_maxima puts four by eight together
 // Logits beyond this overflow llama.cpp's sorting into buckets (k > 128), whose order is then its own.
 constexpr float sortable = 1e6f;
 
@@ -20,68 +28,112 @@ struct buffers {
     std::vector<float>            maxima;
     std::vector<float>            ranked;
     std::vector<llama_token_data> candidates;
+    std::vector<llama_token_data> seen;
 };
 
 // One for each thread: sequences take turns, so one list of candidates serves them all.
 thread_local buffers scratch;
 
-// Adds the biases to the row; takes them out again at the end, whatever happens between.
-class biased {
+// Changes to a row that are undone at the end, whatever happens between.
+class changes {
   public:
-    biased(float * row, int32_t n, const lb_chain & chain) : row(row), chain(chain), before(chain.n_biases) {
-        for (int32_t i = 0; i < chain.n_biases; ++i) {
-            const llama_logit_bias & bias = chain.biases[i];
-            if (bias.token < 0 || bias.token >= n) {
-                restore(i);
-                throw std::runtime_error("a logit bias is for a token that does not exist");
-            }
-            before[i] = row[bias.token];
-            row[bias.token] += bias.bias;
+    explicit changes(float * row) : row(row) {}
+    ~changes() {
+        for (auto i = before.rbegin(); i != before.rend(); ++i) {
+            row[i->id] = i->logit;
         }
     }
-    ~biased() { restore(chain.n_biases); }
-    biased(const biased &) = delete;
-    biased & operator=(const biased &) = delete;
+    changes(const changes &) = delete;
+    changes & operator=(const changes &) = delete;
+
+    void set(llama_token token, float logit) {
+        before.push_back({ token, row[token], 0.0f });
+        row[token] = logit;
+    }
 
   private:
-    void restore(int32_t count) {
-        while (count-- > 0) {
-            row[chain.biases[count].token] = before[count];
-        }
-    }
-
-    float *            row;
-    const lb_chain &   chain;
-    std::vector<float> before;
+    float *                       row;
+    std::vector<llama_token_data> before;
 };
 
-// The largest of each whole block; false if there is a NaN in one.
-bool block_maxima(const float * x, int32_t n_blocks, int32_t block, float * maxima) {
+void add_biases(const float * row, int32_t n, const lb_chain & chain, changes & made) {
+    for (int32_t i = 0; i < chain.n_biases; ++i) {
+        const llama_logit_bias & bias = chain.biases[i];
+        if (bias.token < 0 || bias.token >= n) {
+            throw std::runtime_error("a logit bias is for a token that does not exist");
+        }
+        made.set(bias.token, row[bias.token] + bias.bias);
+    }
+}
+
+inline LB_INLINE float higher(float a, float b) {
+    return a > b ? a : b;
+}
+
+// A row as blocks of equal length, and what is left at the end.
+struct blocks {
+    int32_t length = lanes;
+    int32_t count;
+
+    explicit blocks(int32_t n) {
+        while (n / length > 512) {
+            length *= 2;
+        }
+        count = n / length;
+    }
+    int32_t end() const { return count * length; }
+};
+
+// The largest of each block; false if there is a NaN in one.
+inline LB_INLINE bool find_maxima(const float * x, const blocks & in, float * maxima) {
     int32_t nan[lanes] = {};
-    for (int32_t b = 0; b < n_blocks; ++b, x += block) {
+    for (int32_t b = 0; b < in.count; ++b, x += in.length) {
         float top[lanes];
         for (int32_t j = 0; j < lanes; ++j) {
-            top[j] = x[j];
-            nan[j] |= x[j] != x[j];
+            top[j] = -INFINITY;
         }
-        for (int32_t i = lanes; i < block; i += lanes) {
+        for (int32_t i = 0; i < in.length; i += lanes) {
             for (int32_t j = 0; j < lanes; ++j) {
-                top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
+                top[j] = higher(x[i + j], top[j]);
                 nan[j] |= x[i + j] != x[i + j];
             }
         }
-        for (int32_t width = lanes / 2; width > 0; width /= 2) {
-            for (int32_t j = 0; j < width; ++j) {
-                top[j] = top[j + width] > top[j] ? top[j + width] : top[j];
-            }
+        float some[8];
+        for (int32_t j = 0; j < 8; ++j) {
+            some[j] = higher(higher(top[j], top[j + 8]), higher(top[j + 16], top[j + 24]));
         }
-        maxima[b] = top[0];
+        maxima[b] = higher(higher(higher(some[0], some[1]), higher(some[2], some[3])),
+                           higher(higher(some[4], some[5]), higher(some[6], some[7])));
     }
     int32_t any = 0;
     for (int32_t j = 0; j < lanes; ++j) {
         any |= nan[j];
     }
     return any == 0;
+}
+
+#ifdef LB_AVX2
+__attribute__((target("avx2"))) bool find_maxima_avx2(const float * x, const blocks & in, float * maxima) {
+    return find_maxima(x, in, maxima);
+}
+#endif
+
+// The largest of each block, in scratch.maxima; false if there is a NaN anywhere in the row.
+bool maxima_of(const float * row, int32_t n, const blocks & in) {
+    scratch.maxima.resize(in.count);
+    float * maxima = scratch.maxima.data();
+#ifdef LB_AVX2
+    static const bool avx2 = __builtin_cpu_supports("avx2");
+    const bool        ok = avx2 ? find_maxima_avx2(row, in, maxima) : find_maxima(row, in, maxima);
+#else
+    const bool ok = find_maxima(row, in, maxima);
+#endif
+    for (int32_t i = in.end(); ok && i < n; ++i) {
+        if (row[i] != row[i]) {
+            return false;
+        }
+    }
+    return ok;
 }
 
 void collect(const float * row, int32_t begin, int32_t end, float least, std::vector<llama_token_data> & found) {
@@ -92,47 +144,60 @@ void collect(const float * row, int32_t begin, int32_t end, float least, std::ve
     }
 }
 
-bool higher(const llama_token_data & a, const llama_token_data & b) {
+bool likelier(const llama_token_data & a, const llama_token_data & b) {
     return a.logit > b.logit;
 }
 
-// The k likeliest tokens, sorted as llama.cpp's top-k leaves them. False where its order may be another: equal logits
-// among the k + 1 likeliest, a NaN, numbers that its sorting cannot take. Then, and for few logits, the whole list is
-// to be sorted.
-//
-// The k + 1 highest maxima of blocks are k + 1 logits of the row, so the lowest of them bounds the answer from below,
-// and only the blocks that reach it are looked at again.
-bool likeliest(const float * row, int32_t n, int32_t k, std::vector<llama_token_data> & found) {
-    int32_t block = lanes;
-    while (n / block > 1024) {
-        block *= 2;
-    }
-    const int32_t n_blocks = n / block;
-    if (n_blocks <= k) {
-        return false;
-    }
-    std::vector<float> & maxima = scratch.maxima;
-    maxima.resize(n_blocks);
-    if (!block_maxima(row, n_blocks, block, maxima.data())) {
-        return false;
-    }
-    for (int32_t i = n_blocks * block; i < n; ++i) {
-        if (row[i] != row[i]) {
+// The tokens of the history, each once, with their logits. False where one is a NaN, or is not in the row.
+bool look_up_history(const float * row, int32_t n, const lb_chain & chain, std::vector<llama_token_data> & seen) {
+    seen.clear();
+    for (int32_t i = 0; i < chain.history_size; ++i) {
+        const llama_token token = chain.history[i];
+        if (token >= n || (token >= 0 && std::isnan(row[token]))) {
             return false;
         }
-    }
-    std::vector<float> & ranked = scratch.ranked;
-    ranked = maxima;
-    std::nth_element(ranked.begin(), ranked.begin() + k, ranked.end(), std::greater<float>());
-    const float least = ranked[k];
-    found.clear();
-    for (int32_t b = 0; b < n_blocks; ++b) {
-        if (maxima[b] >= least) {
-            collect(row, b * block, (b + 1) * block, least, found);
+        if (token >= 0) {
+            seen.push_back({ token, row[token], 0.0f });
         }
     }
-    collect(row, n_blocks * block, n, least, found);
-    std::partial_sort(found.begin(), found.begin() + k + 1, found.end(), higher);
+    const auto less = [](const llama_token_data & a, const llama_token_data & b) { return a.id < b.id; };
+    const auto same = [](const llama_token_data & a, const llama_token_data & b) { return a.id == b.id; };
+    std::sort(seen.begin(), seen.end(), less);
+    seen.erase(std::unique(seen.begin(), seen.end(), same), seen.end());
+    return true;
+}
+
+// The count likeliest tokens, sorted, in scratch.candidates. False where the row has a NaN, or is too short for this.
+//
+// The `count` highest maxima of blocks are logits of the row, so the lowest of them bounds the answer from below, and
+// only the blocks that reach it are looked at again.
+bool find_likeliest(const float * row, int32_t n, int32_t count) {
+    const blocks in(n);
+    if (in.count < count || !maxima_of(row, n, in)) {
+        return false;
+    }
+    const std::vector<float> & maxima = scratch.maxima;
+    std::vector<float> &       ranked = scratch.ranked;
+    ranked = maxima;
+    std::nth_element(ranked.begin(), ranked.begin() + (count - 1), ranked.end(), std::greater<float>());
+    const float                     least = ranked[count - 1];
+    std::vector<llama_token_data> & found = scratch.candidates;
+    found.clear();
+    for (int32_t b = 0; b < in.count; ++b) {
+        if (maxima[b] >= least) {
+            collect(row, b * in.length, (b + 1) * in.length, least, found);
+        }
+    }
+    collect(row, in.end(), n, least, found);
+    std::partial_sort(found.begin(), found.begin() + count, found.end(), likelier);
+    found.resize(count);
+    return true;
+}
+
+// Keeps the k likeliest of the sorted candidates, which llama.cpp's top-k leaves in this order too. False where its
+// order may be another: equal logits among the k + 1 likeliest, or numbers that its sorting cannot take.
+bool keep(int32_t k) {
+    std::vector<llama_token_data> & found = scratch.candidates;
     for (int32_t i = 0; i < k; ++i) {
         if (!(found[i].logit > found[i + 1].logit)) {
             return false;
@@ -140,6 +205,55 @@ bool likeliest(const float * row, int32_t n, int32_t k, std::vector<llama_token_
     }
     found.resize(k);
     return found[0].logit <= sortable;
+}
+
+// The same where penalties come first: they change the logits of the tokens of the history alone, so what is kept is
+// among those tokens and the likeliest of all others.
+bool keep_penalized(float * row, int32_t n, const lb_chain & chain) {
+    std::vector<llama_token_data> & seen = scratch.seen;
+    std::vector<llama_token_data> & found = scratch.candidates;
+    if (!look_up_history(row, n, chain, seen)) {
+        return false;
+    }
+    {
+        changes hidden(row);
+        for (const llama_token_data & token : seen) {
+            hidden.set(token.id, -INFINITY);
+        }
+        if (!find_likeliest(row, n, chain.top_k + 1) || found[chain.top_k].logit == -INFINITY) {
+            return false;
+        }
+    }
+    found.insert(found.end(), seen.begin(), seen.end());
+    llama_token_data_array candidates = { found.data(), found.size(), -1, false };
+    llama_sampler_apply(llama_sampler_chain_get(chain.chain, chain.penalties), &candidates);
+    for (const llama_token_data & token : found) {
+        if (std::isnan(token.logit)) {
+            return false;
+        }
+    }
+    std::partial_sort(found.begin(), found.begin() + chain.top_k + 1, found.end(), likelier);
+    return keep(chain.top_k);
+}
+
+// What top-k leaves, in scratch.candidates. False: apply the whole chain.
+bool select(float * row, int32_t n, const lb_chain & chain) {
+    if (chain.top_k <= 0 || chain.top_k >= n) {
+        return false;
+    }
+    changes with_biases(row);
+    add_biases(row, n, chain, with_biases);
+    if (chain.history_size > 0) {
+        return keep_penalized(row, n, chain);
+    }
+    return find_likeliest(row, n, chain.top_k + 1) && keep(chain.top_k);
+}
+
+void remember(lb_chain & chain, llama_token token) {
+    if (chain.history_size > 0) {
+        chain.history[chain.history_next] = token;
+        chain.history_next = (chain.history_next + 1) % chain.history_size;
+    }
 }
 
 llama_token chosen(const llama_token_data_array & candidates) {
@@ -170,56 +284,50 @@ llama_token draw_rest(std::vector<llama_token_data> & found, const lb_chain & ch
     return chosen(candidates);
 }
 
-bool select(float * row, int32_t n, const lb_chain & chain) {
-    biased with(row, n, chain);
-    return likeliest(row, n, chain.top_k, scratch.candidates);
-}
-
 }  // namespace
 
 int32_t argmax(const float * x, int32_t n) {
-    constexpr int32_t wide = 32;
-    if (n <= 0 || x[0] != x[0]) {
-        return 0;
-    }
-    float best = x[0];
-    int32_t i = 0;
-    if (n >= wide) {
-        float top[wide];
-        for (int32_t j = 0; j < wide; ++j) {
-            top[j] = x[0];
+    const blocks in(n);
+    int32_t      best = 0;
+    int32_t      begin = 0;
+    if (in.count > 0 && maxima_of(x, n, in)) {
+        const std::vector<float> & maxima = scratch.maxima;
+        begin = static_cast<int32_t>(std::max_element(maxima.begin(), maxima.end()) - maxima.begin()) * in.length;
+        best = begin;
+        for (int32_t i = begin; i < begin + in.length; ++i) {
+            best = x[i] > x[best] ? i : best;
         }
-        for (; i + wide <= n; i += wide) {
-            for (int32_t j = 0; j < wide; ++j) {
-                top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
-            }
-        }
-        for (int32_t j = 0; j < wide; ++j) {
-            best = top[j] > best ? top[j] : best;
-        }
+        begin = in.end();
     }
-    for (; i < n; ++i) {
-        best = x[i] > best ? x[i] : best;
+    for (int32_t i = begin; i < n; ++i) {
+        best = x[i] > x[best] ? i : best;
     }
-    for (i = 0; x[i] != best; ++i) {
-    }
-    return i;
+    return best;
 }
 
-llama_token draw_row(float * row, int32_t n, const lb_chain & chain) {
+void accept(lb_chain & chain, llama_token token) {
+    llama_sampler_accept(chain.chain, token);
+    remember(chain, token);
+}
+
+llama_token draw_row(float * row, int32_t n, lb_chain & chain) {
     if (chain.top_k < 0) {  // such a chain remembers nothing, so it need not be told
-        biased with(row, n, chain);
+        changes with_biases(row);
+        add_biases(row, n, chain, with_biases);
         return argmax(row, n);
     }
-    const bool        is_short = chain.top_k > 0 && chain.top_k < n && select(row, n, chain);
+    const bool        is_short = select(row, n, chain);
     const llama_token token = is_short ? draw_rest(scratch.candidates, chain) : draw_whole(row, n, chain);
-    llama_sampler_accept(chain.chain, token);
+    accept(chain, token);
     return token;
 }
 
-llama_token draw(struct llama_context * ctx, int32_t i, const lb_chain & chain) {
+llama_token draw(struct llama_context * ctx, int32_t i, lb_chain & chain) {
     if (llama_get_sampled_token_ith(ctx, i) != LLAMA_TOKEN_NULL || llama_get_sampled_logits_ith(ctx, i)) {
-        return llama_sampler_sample(chain.chain, ctx, i);  // samplers that someone gave to the context itself
+        // Samplers that someone gave to the context itself.
+        const llama_token token = llama_sampler_sample(chain.chain, ctx, i);
+        remember(chain, token);
+        return token;
     }
     float * row = llama_get_logits_ith(ctx, i);
     if (!row) {

@@ -12,11 +12,14 @@ namespace llama_bind {
 // beats a NaN in front.
 int32_t argmax(const float * x, int32_t n);
 
+// Lets the chain, and its history, know of a token.
+void accept(lb_chain & chain, llama_token token);
+
 // Draws from a row of n logits and lets the chain accept the token. The row is changed meanwhile if there are biases,
 // and restored. Throws std::runtime_error where the chain chooses no token.
-llama_token draw_row(float * row, int32_t n, const lb_chain & chain);
+llama_token draw_row(float * row, int32_t n, lb_chain & chain);
 
 // Draws from output i of the last decode. Throws std::runtime_error where there is no such output.
-llama_token draw(struct llama_context * ctx, int32_t i, const lb_chain & chain);
+llama_token draw(struct llama_context * ctx, int32_t i, lb_chain & chain);
 
 }  // namespace llama_bind

@@ -109,16 +109,23 @@ int32_t lb_argmax(const float * x, int32_t n) {
     return llama_bind::argmax(x, n);
 }
 
-int32_t lb_draw(struct llama_context * ctx, int32_t i, const struct lb_chain * chain) {
+void lb_accept(struct lb_chain * chain, llama_token token) {
+    guarded<int>(0, [=]() -> int {
+        llama_bind::accept(*chain, token);
+        return 0;
+    });
+}
+
+int32_t lb_draw(struct llama_context * ctx, int32_t i, struct lb_chain * chain) {
     return guarded<int32_t>(-1, [=]() -> int32_t { return llama_bind::draw(ctx, i, *chain); });
 }
 
-int32_t lb_draw_row(float * row, int32_t n, const struct lb_chain * chain) {
+int32_t lb_draw_row(float * row, int32_t n, struct lb_chain * chain) {
     return guarded<int32_t>(-1, [=]() -> int32_t { return llama_bind::draw_row(row, n, *chain); });
 }
 
 int32_t lb_draw_many(struct llama_context * ctx, int32_t n, const int32_t * outputs,
-                     const struct lb_chain * const * chains, int32_t * tokens) {
+                     struct lb_chain * const * chains, int32_t * tokens) {
     int32_t done = 0;
     guarded<int32_t>(0, [&]() -> int32_t {
         for (; done < n; ++done) {
@@ -130,7 +137,7 @@ int32_t lb_draw_many(struct llama_context * ctx, int32_t n, const int32_t * outp
 }
 
 int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_token token, llama_pos pos,
-                const struct lb_chain * chain, int32_t * code) {
+                struct lb_chain * chain, int32_t * code) {
     *code = INT32_MIN;
     return guarded<int32_t>(-1, [=]() -> int32_t {
         batch->token[0] = token;

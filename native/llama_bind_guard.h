@@ -56,35 +56,44 @@ LB_API void lb_log_drop(enum ggml_log_level level, const char * text, void * dat
 // does not answer. NULL when it failed.
 LB_API ggml_backend_reg_t lb_rpc_add_server(void * function, const char * endpoint);
 
-// How to draw with a chain: see lb_draw. Its owner keeps the chain and the biases.
+// How to draw with a chain: see lb_draw. Its owner keeps all that it points to.
+//
+// top_k 0: the chain is applied to all tokens. -1: it takes the likeliest token, by logits and biases alone, and
+// remembers nothing. Above 0: what it does first is to add biases, if there are any; then to penalize tokens that it
+// accepted lately, if there is a history; then to keep the top_k likeliest tokens.
 struct lb_chain {
-    struct llama_sampler *         chain;
-    int32_t                        top_k;     // 0: apply the chain to all tokens. Above 0: its first sampler that does
-                                              // something but add biases keeps the top_k likeliest tokens. -1: it takes
-                                              // the likeliest token, by biases and logits alone, and remembers nothing
-    int32_t                        rest;      // with top_k above 0: index of the sampler after that one
-    int32_t                        n_biases;  // with top_k not 0: what the chain adds to logits, each token once
+    struct llama_sampler *          chain;
+    int32_t                         top_k;
+    int32_t                         rest;       // index of the sampler after the one that keeps top_k tokens
+    int32_t                         penalties;  // index of the penalties sampler, where there is a history
+    int32_t                         n_biases;   // tokens whose logits the chain adds to, each once
     const struct llama_logit_bias * biases;
+    int32_t                         history_size;  // how many accepted tokens the penalties look back at
+    int32_t                         history_next;  // where the next one goes
+    llama_token *                   history;       // those tokens, in a ring; -1: none yet
 };
+
+// Lets the chain accept a token that came about in another way.
+LB_API void lb_accept(struct lb_chain * chain, llama_token token);
 
 // Draws a token from output i of the last decode (negative: from the end) and lets the chain accept it: the token that
 // llama_sampler_sample would give, with the same state of the chain afterwards. Where top_k allows it, the whole
 // vocabulary is neither copied nor sorted. -1: lb_last_error() says what failed.
-LB_API int32_t lb_draw(struct llama_context * ctx, int32_t i, const struct lb_chain * chain);
+LB_API int32_t lb_draw(struct llama_context * ctx, int32_t i, struct lb_chain * chain);
 
-// The same from a row of n logits. The row is changed meanwhile if there are biases, and restored.
-LB_API int32_t lb_draw_row(float * row, int32_t n, const struct lb_chain * chain);
+// The same from a row of n logits. The row is changed meanwhile if there are biases or a history, and restored.
+LB_API int32_t lb_draw_row(float * row, int32_t n, struct lb_chain * chain);
 
 // lb_draw for several outputs, each with a chain of its own, in order. Gives how many were drawn: with fewer than n,
 // drawing at that place failed, lb_last_error() says why, and a call with those after it goes on.
 LB_API int32_t lb_draw_many(struct llama_context * ctx, int32_t n, const int32_t * outputs,
-                            const struct lb_chain * const * chains, int32_t * tokens);
+                            struct lb_chain * const * chains, int32_t * tokens);
 
 // One step of a sequence that runs alone: puts token and pos into the batch (which has room for one), decodes it and
 // draws the next token. Gives the token, or -1 and in *code what llama_decode returned (INT32_MIN: a failure that
 // lb_last_error() names).
 LB_API int32_t lb_step(struct llama_context * ctx, struct llama_batch * batch, llama_token token, llama_pos pos,
-                       const struct lb_chain * chain, int32_t * code);
+                       struct lb_chain * chain, int32_t * code);
 
 // The index of the largest of n numbers, the first of equals; what llama.cpp's greedy sampler chooses.
 LB_API int32_t lb_argmax(const float * x, int32_t n);

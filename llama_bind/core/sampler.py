@@ -31,7 +31,7 @@ from llama_bind.core.sampler_chain import (
     remembers_text,
     usable_seed,
 )
-from llama_bind.core.sampler_draw import GREEDY, chain_struct
+from llama_bind.core.sampler_draw import GREEDY, chain_struct, clear_history, copy_history
 from llama_bind.core.sampler_native import Candidates, free_pair, native
 from llama_bind.errors import GrammarError, InputError, NativeAbortError, TokenError, UnsupportedError
 from llama_bind.lib._guard import check_guard
@@ -192,7 +192,8 @@ class Sampler(Handle):
             self._resource.unpin()
 
     def _sample_row(self, row: npt.NDArray[np.float32]) -> int:
-        own = row.copy() if self._struct.n_biases else np.ascontiguousarray(row)
+        changed = self._struct.n_biases or self._struct.history_size  # and restored, but the row is the caller's
+        own = row.copy() if changed else np.ascontiguousarray(row)
         token: int = self._native.draw_row(own.ctypes.data, self._n_vocab, self.native_chain)
         if token < 0:
             check_guard()
@@ -214,7 +215,7 @@ class Sampler(Handle):
             token = self._draw(chain, row, masked=True)
             if not self._allows(token):
                 token = self._end_of_grammar()
-        self._native.accept(chain, token)
+        self._native.accept_chain(self.native_chain, token)
         check_guard()
         if self._grammar:
             self._advance(token)
@@ -279,12 +280,12 @@ class Sampler(Handle):
             GrammarError: the grammar does not allow it here.
         """
         token = self._checked(token)
-        chain = self._resource.pin()
+        self._resource.pin()
         try:
             with self._lock:
                 if not self._allows(token):
                     raise GrammarError(f"token {token} does not fit the grammar here; accept only what it allows")
-                self._native.accept(chain, token)
+                self._native.accept_chain(self.native_chain, token)
                 check_guard()
                 if self._grammar:
                     self._advance(token)
@@ -303,11 +304,11 @@ class Sampler(Handle):
         wrong = last[(last < 0) | (last >= self._n_vocab)]
         if wrong.size:
             raise TokenError(int(wrong[0]), self._n_vocab, param="tokens")
-        chain = self._resource.pin()
+        self._resource.pin()
         try:
             with self._lock:
                 for token in last.tolist():
-                    self._native.accept(chain, token)
+                    self._native.accept_chain(self.native_chain, token)
                 check_guard()
         finally:
             self._resource.unpin()
@@ -319,6 +320,7 @@ class Sampler(Handle):
             with self._lock:
                 self._native.reset(chain)
                 check_guard()
+                clear_history(self._struct)
                 if self._grammar:
                     self._native.reset(self._grammar)
                     check_guard()
@@ -344,6 +346,7 @@ class Sampler(Handle):
                     self._native.free(copy)
                     raise
                 twin._accepted = list(self._accepted)
+                copy_history(self._struct, twin._struct)
                 return twin
         finally:
             self._resource.unpin()

@@ -1,8 +1,9 @@
 """How native code draws with a chain: over the whole vocabulary, or by a shorter way to the same token.
 
-A sampler that only keeps the k likeliest tokens makes those before it that do nothing, and the list of all candidates,
-unnecessary: native code finds the k in one pass over the logits and gives them to the samplers after it
-(``native/llama_bind_draw.cpp``). The token and the state of the chain are the same as with the whole of it.
+Most chains begin with samplers that do nothing and one that keeps the k likeliest tokens. Native code then finds these
+in one pass over the logits, without a list of all candidates, and gives them to the samplers that follow
+(``native/llama_bind_draw.cpp``). Biases and penalties may come first: they change few logits, and which is known. The
+token and the state of the chain are the same as with the whole of it.
 
 Not for: grammars, which stand beside the chain (``sampler``), or what goes into a chain (``sampler_chain``).
 """
@@ -26,30 +27,60 @@ if TYPE_CHECKING:
     from llama_bind.core.context import Context
     from llama_bind.core.sampler import Sampler
 
-__all__ = ["MAX_TOP_K", "Drawer", "chain_struct"]
+__all__ = ["MAX_HISTORY", "MAX_TOP_K", "Drawer", "chain_struct", "clear_history", "copy_history"]
 
 MAX_TOP_K = 256
 """Above, sorting what is kept costs so much that a shorter way there saves little."""
+
+MAX_HISTORY = 1024
+"""Most tokens that penalties look back at on a shorter way: all of them are candidates there."""
 
 GREEDY = -1
 
 
 def chain_struct(stages: Sequence[Stage], chain: int) -> Any:
-    """The ``lb_chain`` of a chain with these stages. It keeps the biases; the chain must outlive its use."""
+    """The ``lb_chain`` of a chain with these stages. It keeps the biases and the history; the chain must outlive it."""
     struct = guard_h.lb_chain()
     struct.chain = ctypes.cast(chain, type(struct.chain))
-    biases = stages[0].args if stages[0].name == "logit_bias" else None
-    first = 0 if biases is None else 1
-    while first < len(stages) and _is_idle(stages[first]):
-        first += 1
-    stage = stages[first]
-    if stage.name == "greedy":
-        struct.top_k = GREEDY
-    elif stage.name == "top_k" and 1 <= stage.args[0] <= MAX_TOP_K:
-        struct.top_k, struct.rest = stage.args[0], first + 1
-    if struct.top_k and biases is not None:
-        struct.n_biases, struct.biases = biases[1], biases[2]
+    at = 0
+    if stages[0].name == "logit_bias":
+        struct.n_biases, struct.biases = stages[0].args[1:]
+        at = 1
+    at = _after_idle(stages, at)
+    if stages[at].name == "penalties" and 1 <= remembers(stages[at]) <= MAX_HISTORY:
+        _set_history(struct, at, remembers(stages[at]))
+        at = _after_idle(stages, at + 1)
+    stage = stages[at]
+    if stage.name == "top_k" and 1 <= stage.args[0] <= MAX_TOP_K:
+        struct.top_k, struct.rest = stage.args[0], at + 1
+    elif stage.name == "greedy":
+        # Behind penalties: the likeliest token alone, which greedy then takes.
+        struct.top_k, struct.rest = (1, at) if struct.history_size else (GREEDY, 0)
     return struct
+
+
+def _set_history(struct: Any, index: int, size: int) -> None:
+    struct.penalties, struct.history_size, struct.history = index, size, (ctypes.c_int32 * size)(*[-1] * size)
+
+
+def clear_history(struct: Any) -> None:
+    """Forget the accepted tokens, as a reset of the chain does."""
+    if struct.history_size:
+        _set_history(struct, struct.penalties, struct.history_size)
+
+
+def copy_history(source: Any, target: Any) -> None:
+    """Give an equal chain's struct the same accepted tokens."""
+    if source.history_size:
+        size = source.history_size * ctypes.sizeof(ctypes.c_int32)
+        ctypes.memmove(target.history, source.history, size)
+        target.history_next = source.history_next
+
+
+def _after_idle(stages: Sequence[Stage], at: int) -> int:
+    while at < len(stages) - 1 and _is_idle(stages[at]):
+        at += 1
+    return at
 
 
 def _is_idle(stage: Stage) -> bool:

@@ -51,6 +51,7 @@ class Native(NamedTuple):
     draw_row: Callable[..., Any]
     draw_many: Callable[..., Any]
     accept: Callable[..., Any]
+    accept_chain: Callable[..., Any]
     apply: Callable[..., Any]
     reset: Callable[..., Any]
     clone: Callable[..., Any]
@@ -78,6 +79,7 @@ def native() -> Native:
             guard_h.lb_draw_many, restype=c_int32, argtypes=[c_void_p, c_int32, c_void_p, c_void_p, c_void_p]
         ),
         accept=function("accept", None, c_void_p, c_int32),
+        accept_chain=_ctypes.retype(guard_h.lb_accept, restype=None, argtypes=[c_void_p, c_int32]),
         apply=function("apply", None, c_void_p, c_void_p),
         reset=function("reset", None, c_void_p),
         clone=function("clone", c_void_p, c_void_p),

@@ -172,26 +172,46 @@ def lb_rpc_add_server(function: Address, endpoint: Chars, /) -> int | None:
 
 
 class lb_chain(Struct):
-    """How to draw with a chain: see lb_draw. Its owner keeps the chain and the biases."""
+    """How to draw with a chain: see lb_draw. Its owner keeps all that it points to.
+
+    top_k 0: the chain is applied to all tokens. -1: it takes the likeliest token, by logits and biases alone,
+    and
+    remembers nothing. Above 0: what it does first is to add biases, if there are any; then to penalize tokens
+    that it
+    accepted lately, if there is a history; then to keep the top_k likeliest tokens.
+    """
 
     _fields_ = (
         ("chain", POINTER(llama_sampler)),
         ("top_k", c_int32),
         ("rest", c_int32),
+        ("penalties", c_int32),
         ("n_biases", c_int32),
         ("biases", POINTER(llama_logit_bias)),
+        ("history_size", c_int32),
+        ("history_next", c_int32),
+        ("history", POINTER(llama_token)),
     )
     chain: Ptr[llama_sampler]
     top_k: int
-    """0: apply the chain to all tokens. Above 0: its first sampler that does
-    something but add biases keeps the top_k likeliest tokens. -1: it takes
-    the likeliest token, by biases and logits alone, and remembers nothing
-    """
     rest: int
-    """with top_k above 0: index of the sampler after that one"""
+    """index of the sampler after the one that keeps top_k tokens"""
+    penalties: int
+    """index of the penalties sampler, where there is a history"""
     n_biases: int
-    """with top_k not 0: what the chain adds to logits, each token once"""
+    """tokens whose logits the chain adds to, each once"""
     biases: Ptr[llama_logit_bias]
+    history_size: int
+    """how many accepted tokens the penalties look back at"""
+    history_next: int
+    """where the next one goes"""
+    history: Ptr[llama_token]
+    """those tokens, in a ring; -1: none yet"""
+
+
+@_bind(None, [POINTER(lb_chain), llama_token])
+def lb_accept(chain: PtrIn[lb_chain], token: int, /) -> None:
+    """Lets the chain accept a token that came about in another way."""
 
 
 @_bind(c_int32, [llama_context_p, c_int32, POINTER(lb_chain)])
@@ -206,7 +226,9 @@ def lb_draw(ctx: llama_context_p, i: int, chain: PtrIn[lb_chain], /) -> int:
 
 @_bind(c_int32, [POINTER(c_float), c_int32, POINTER(lb_chain)])
 def lb_draw_row(row: PtrIn[c_float], n: int, chain: PtrIn[lb_chain], /) -> int:
-    """The same from a row of n logits. The row is changed meanwhile if there are biases, and restored."""
+    """The same from a row of n logits. The row is changed meanwhile if there are biases or a history, and
+    restored.
+    """
 
 
 @_bind(c_int32, [llama_context_p, c_int32, POINTER(c_int32), POINTER(POINTER(lb_chain)), POINTER(c_int32)])

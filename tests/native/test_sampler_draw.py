@@ -20,7 +20,7 @@ from llama_bind.core.sampler import Sampler
 from llama_bind.core.sampler_chain import Stage
 from llama_bind.core.sampler_draw import GREEDY, MAX_TOP_K, Drawer, chain_struct
 from llama_bind.errors import ClosedError, InputError, NativeAbortError
-from llama_bind.lib import guard_h
+from llama_bind.lib import guard_h, llama_h
 from llama_bind.params import ModelParams, SamplingParams
 from tests.core_helpers import filled, make_context, shared_model
 from tests.vectors import LLAMA_CPP
@@ -51,6 +51,10 @@ class Pair:
 
     def draw(self, row: Logits) -> tuple[int, int]:
         return self.fast.sample_array(row), self.whole.sample_array(row)
+
+    def accept(self, tokens: list[int]) -> None:
+        self.fast.accept_prompt(tokens)
+        self.whole.accept_prompt(tokens)
 
     def check(self, rows: list[Logits]) -> None:
         for row in rows:
@@ -118,7 +122,7 @@ SHORT: dict[str, Any] = {
 }
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.fixed_dictionaries({}, optional=SHORT), st.integers(0, 2**32 - 2), st.lists(st.sampled_from(KINDS), max_size=5)
 )
@@ -129,7 +133,57 @@ def test_the_short_way_gives_the_chains_tokens(options: dict[str, Any], seed: in
     pair.check([row_of(rng, kind) for kind in ["ordinary", *kinds]])
 
 
-@settings(max_examples=60, deadline=None)
+PENALTIES: dict[str, Any] = {
+    **SHORT,
+    "repeat_penalty": st.sampled_from([0.5, 1.0, 1.1, 1.5, 1e6]),
+    "frequency_penalty": st.sampled_from([-2.0, 0.0, 0.3]),
+    "presence_penalty": st.sampled_from([-5.0, 0.0, 0.7]),
+    "penalty_last_n": st.sampled_from([1, 2, 64, 200, -1]),
+    "temperature": st.sampled_from([0.0, 0.8, 2.0]),
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.fixed_dictionaries({}, optional=PENALTIES),
+    st.integers(0, 2**32 - 2),
+    st.lists(st.sampled_from(KINDS), max_size=5),
+)
+def test_penalties_on_the_short_way(options: dict[str, Any], seed: int, kinds: list[str]) -> None:
+    rng = np.random.default_rng(seed)
+    pair = Pair(seed, **options)
+    greedy_behind_others = options.get("temperature") == 0 and {"typical_p", "xtc_probability"} & options.keys()
+    assert pair.is_short or greedy_behind_others
+    rows = [row_of(rng, kind) for kind in ["ordinary", "ordinary", *kinds]]
+    ranked = np.argsort(rows[0])
+    seen = [ranked[-rng.integers(1, 80) :], ranked[-3:], ranked[-9:], rng.integers(0, len(ranked), rng.integers(0, 90))]
+    pair.accept(np.concatenate(seen).tolist()[-rng.integers(1, 200) :])
+    pair.check([*rows, rows[0], rows[0]])
+
+
+def test_a_history_goes_with_clones_and_ends_with_a_reset() -> None:
+    rng = np.random.default_rng(4)
+    rows = [row_of(rng, "ordinary") for _ in range(8)]
+    options: dict[str, Any] = {"repeat_penalty": 1.4, "penalty_last_n": 5, "temperature": 0.3}
+    pair = Pair(3, **options)
+    fresh = [create(3, **options).sample_array(row) for row in rows]
+    first = [pair.draw(rows[0])[0] for _ in range(7)]
+    assert len(set(first)) > 3
+    twins = pair.fast.clone(), pair.whole.clone()
+    twins[1]._struct.top_k = 0
+    for row in [rows[0], rows[0], *rows]:
+        assert twins[0].sample_array(row) == twins[1].sample_array(row)
+    pair.check([rows[0], *rows])
+    pair = Pair(3, **options)
+    pair.accept([int(np.argmax(rows[0]))] * 5)
+    pair.fast.reset()
+    assert list(pair.fast._struct.history[:5]) == [-1] * 5
+    assert pair.fast.sample_array(rows[0]) == fresh[0]
+    pair.fast.accept(17)
+    assert 17 in pair.fast._struct.history[:5]
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     st.permutations(["penalties", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "dry"]), st.integers(0, 99)
 )
@@ -160,7 +214,10 @@ def test_what_takes_the_short_way() -> None:
     assert short(adaptive_target=0.3, samplers=["top_k", "adaptive_p"]) == 40
     assert short(temperature=0) == short(temperature=0, ignore_eos=True) == GREEDY
     assert short(top_k=257) == short(top_k=0) == 0
-    assert short(repeat_penalty=1.1) == short(frequency_penalty=0.1) == short(presence_penalty=-1) == 0
+    assert short(repeat_penalty=1.1) == short(frequency_penalty=0.1) == short(presence_penalty=-1) == 40
+    assert short(repeat_penalty=1.1, temperature=0) == 1
+    assert short(repeat_penalty=1.1, penalty_last_n=2000) == short(repeat_penalty=1.1, dry_multiplier=1.0) == 0
+    assert short(samplers=["temperature", "penalties", "top_k"], repeat_penalty=1.1) == 0
     assert short(dry_multiplier=0.5) == short(top_n_sigma=1.0) == short(mirostat_mode=2) == 0
     assert short(samplers=["temperature", "top_k"]) == short(samplers=["min_p", "top_k"]) == 0
     assert short(repeat_penalty=1.1, penalty_last_n=0) == 40
@@ -170,9 +227,11 @@ def test_what_takes_the_short_way() -> None:
     assert short(samplers=["xtc", "top_k"], xtc_probability=0.1, xtc_threshold=0.51) == 40
 
 
-def test_the_short_way_is_really_taken() -> None:
+@pytest.mark.parametrize("options", [{}, {"top_k": 256}, {"repeat_penalty": 1.1}, {"logit_bias": {5: -3.0}}])
+def test_the_short_way_is_really_taken(options: dict[str, Any]) -> None:
     """With a rest that begins behind every sampler nothing chooses a token; only the short way looks at that."""
-    sampler = create(1)
+    sampler = create(1, **options)
+    sampler.accept_prompt([3, 4, 5])
     sampler._struct.rest = 99
     row = row_of(np.random.default_rng(1), "ordinary")
     with pytest.raises(NativeAbortError, match="chose no token"):
@@ -233,7 +292,7 @@ def test_clones_and_resets_draw_alike() -> None:
 
 
 def test_a_chain_keeps_its_biases() -> None:
-    array = (guard_h.lb_chain._fields_[4][1]._type_ * 1)()
+    array = (llama_h.llama_logit_bias * 1)()
     struct = chain_struct([Stage("logit_bias", (10, 1, array)), Stage("top_k", (3,)), Stage("dist", (1,))], 4096)
     assert (struct.top_k, struct.rest, struct.n_biases) == (3, 2, 1)
     assert ctypes.addressof(struct.biases.contents) == ctypes.addressof(array)
