@@ -83,7 +83,10 @@ class DraftModel:
         try:
             _check_kind(model)
             check_same_vocabulary(target.model.vocab, model.vocab)
-            return cls(_context_like(target, model), target.n_vocab, min_p)
+            context = _context_like(target, model)
+            if not context.memory.exists:
+                raise _refused(model, "it reads whole texts and does not continue them")
+            return cls(context, target.n_vocab, min_p)
         except BaseException:
             model.close()
             raise
@@ -251,15 +254,16 @@ def _context_like(target: Context, model: Model) -> Context:
 
 def _check_kind(model: Model) -> None:
     """Raise `InputError` for a model that does not continue texts, or cannot take guesses back."""
-    reason = None
-    if not model.has_decoder or model.has_encoder:
-        reason = "it is not a model that only continues texts"
-    elif model.is_recurrent or model.is_hybrid:
-        reason = "its memory cannot be cut back after wrong guesses"
-    elif model.is_diffusion:
-        reason = "it does not write token by token"
-    if reason is not None:
-        raise InputError(f"{model.path} cannot guess for another model: {reason}", param="draft_model")
+    if model.has_encoder or not model.has_decoder:
+        raise _refused(model, "it reads whole texts and does not only continue them")
+    if model.is_recurrent or model.is_hybrid:
+        raise _refused(model, "its memory cannot be cut back after wrong guesses")
+    if model.is_diffusion:
+        raise _refused(model, "it does not write token by token")
+
+
+def _refused(model: Model, reason: str) -> InputError:
+    return InputError(f"{model.path} cannot guess for another model: {reason}", param="draft_model")
 
 
 def check_same_vocabulary(target: Vocab, draft: Vocab) -> None:
