@@ -22,13 +22,14 @@ HEAD = '''"""Keyword arguments of `Llama` and its calls, written by ``python -m 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from llama_bind.params import AdapterSpec, TensorBufferOverride
 
-__all__ = ["ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
+__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
 '''
 
 GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
@@ -45,6 +46,7 @@ GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
         (params.SamplingParams, params.RequestParams, params.ChatParams),
         frozenset({"stream", "echo", "suffix"}),
     ),
+    ("BeamKwargs", "Options of `Llama.beam_search`.", (params.BeamParams,), frozenset()),
 )
 
 

@@ -107,7 +107,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _wrong_number(value: Any, entry: Option) -> str | None:
-    if isinstance(value, (str, bytes, bool)) or not _is_real(value):
+    if isinstance(value, (str, bytes, bool)) or hasattr(value, "__iter__") or not _is_real(value):  # arrays are both
         return None
     number = float(value)
     if not math.isfinite(number):

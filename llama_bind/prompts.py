@@ -48,6 +48,28 @@ class PromptReader:
             tokens = self._read_ids(prompt)
         return tokens or [self.first()]
 
+    def spellings(self, word: str) -> list[list[int]]:
+        """The token ids that a word usually has within a text: as it is written, and after a space.
+
+        Raises:
+            InputError, TextEncodingError: not a text.
+        """
+        found = [self._within(word)]
+        if not word[:1].isspace():
+            after_space = self._within(" " + word)
+            if after_space[-len(found[0]) :] != found[0]:  # else a space token before it, and the word is found in it
+                found.append(after_space)
+        return found
+
+    def _within(self, text: str) -> list[int]:
+        """Token ids of a text that others come before."""
+        tokens = self.tokenize(text, False, False)
+        if b"".join(self._vocab.token_to_piece(token) for token in tokens) == text.encode():
+            return tokens
+        # A vocabulary that puts a space before every text: one after a line break has none.
+        head, both = self.tokenize("\n", False, False), self.tokenize("\n" + text, False, False)
+        return both[len(head) :] if both[: len(head)] == head else tokens
+
     def text(self, prompt: Prompt) -> str:
         """The prompt as text, for echoing it."""
         if isinstance(prompt, str):

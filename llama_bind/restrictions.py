@@ -6,6 +6,7 @@ Not for: applying them (``engine.rules``), or other options (``calls``).
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,10 @@ def _words(
         spellings = prompts.spellings(word) if isinstance(word, str) else [_checked(word, vocab, "bad_words")]
         for tokens in spellings:
             if not 0 < len(tokens) <= MAX_WORD_TOKENS:
-                raise InputError(f"a bad word has 1 to {MAX_WORD_TOKENS} tokens, not {len(tokens)}", param="bad_words")
+                raise InputError(
+                    f"a bad word has 1 to {MAX_WORD_TOKENS} tokens, and {reprlib.repr(word)} has {len(tokens)}",
+                    param="bad_words",
+                )
             found[tuple(tokens)] = None
     return tuple(found)
 
@@ -94,7 +98,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _checked(value: Any, vocab: Vocab, param: str) -> list[int]:
-    if isinstance(value, (bytes, dict)):
+    if value is None or isinstance(value, (bytes, dict)):
         raise InputError(f"{param} must be a list of token ids, not {type(value).__name__}", param=param)
     tokens = token_ids(value, param)
     for token in tokens:

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_bind.engine.outcome import Sampled
+from llama_bind.engine.rules import Mask, check_left, masking
 from llama_bind.engine.scheduler import Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
+from llama_bind.errors import GrammarError
 from llama_bind.values import TokenLogprob
 
 if TYPE_CHECKING:
@@ -34,8 +36,13 @@ class Drawing:
         self._vocab = runner.vocab
 
     def step(self, plan: StepPlan) -> list[Sampled]:
-        """A token for every sequence whose last known token was computed."""
+        """A token for every sequence whose last known token was computed.
+
+        Those that nobody watches are drawn together, in one native call.
+        """
         results: list[Sampled] = []
+        plain: list[Sequence] = []
+        outputs: list[int] = []
         index = 0
         for chunk in plan.chunks:
             sequence = chunk.sequence
@@ -46,8 +53,18 @@ class Drawing:
                 if chunk.output == "all":
                     self._prompt_logprobs(chunk, index)
                 if sequence.n_computed == sequence.n_tokens:
-                    results.append(self.one(sequence, index + chunk.count - 1))
+                    last = index + chunk.count - 1
+                    if sequence.n_tokens >= sequence.limit or sequence.watched or sequence.sampler.has_grammar:
+                        results.append(self.one(sequence, last))
+                    else:
+                        plain.append(sequence)
+                        outputs.append(last)
             index += chunk.count
+        if plain:
+            tokens = self._runner.draw([sequence.sampler for sequence in plain], outputs)
+            for sequence, token in zip(plain, tokens, strict=True):
+                done = isinstance(token, int)
+                results.append(Sampled(sequence, token) if done else Sampled(sequence, error=token))
         return results
 
     def _verify(self, chunk: Chunk, index: int) -> list[Sampled]:
@@ -68,11 +85,10 @@ class Drawing:
 
     def one(self, sequence: Sequence, index: int, ahead: tuple[int, ...] = ()) -> Sampled:
         """`ahead`: guesses that held, after the tokens that the sequence has."""
-        request = sequence.request
         if sequence.n_tokens >= sequence.limit:
             return Sampled(sequence)  # the prompt was all that was asked for
         try:
-            if not (request.logits_processors or request.stopping_criteria or request.logprobs is not None):
+            if not sequence.watched:
                 return Sampled(sequence, sequence.sampler.sample(self._runner.context, index))
             return self._watched(sequence, index, ahead)
         except Exception as error:  # of this request alone: a callback, a grammar that cannot go on
@@ -80,19 +96,53 @@ class Drawing:
 
     def _watched(self, sequence: Sequence, index: int, ahead: tuple[int, ...]) -> Sampled:
         """Sample where someone wants to see or change the logits."""
-        request = sequence.request
+        request, stop = sequence.request, False
         logits = self._runner.context.logits(index)
+        mask = self._mask(sequence, ahead)
         if request.logits_processors or request.stopping_criteria:
-            ids = np.append(sequence.view(), np.array(ahead, np.int32))
-            scores: Any = logits.copy()
-            for processor in request.logits_processors:
-                scores = processor(ids, scores)
-            token = sequence.sampler.sample_array(np.ascontiguousarray(scores, np.float32))
-            stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
+            token, stop = self._processed(sequence, logits, mask, ahead)
+        elif mask is None:
+            token = sequence.sampler.sample(self._runner.context, index)
         else:
-            token, stop = sequence.sampler.sample(self._runner.context, index), False
+            with masking(logits, mask):  # in native memory, where the chain finds them
+                token = sequence.sampler.sample(self._runner.context, index)
+        if mask is not None and request.sampling.grammar is not None:
+            self._check_choice(mask, token)
         logprob = None if request.logprobs is None else self._logprob(logits, token, request.logprobs)
         return Sampled(sequence, token, logprob, stop)
+
+    @staticmethod
+    def _mask(sequence: Sequence, ahead: tuple[int, ...]) -> Mask | None:
+        rules = sequence.request.rules
+        if rules is None:
+            return None
+        before = sequence.view()[-max(rules.reach, 1) :]
+        if ahead:
+            before = np.append(before, np.array(ahead, np.int32))
+        return rules.masked(before, sequence.n_generated + len(ahead))
+
+    def _processed(
+        self, sequence: Sequence, logits: Floats, mask: Mask | None, ahead: tuple[int, ...]
+    ) -> tuple[int, bool]:
+        """A token of what the caller's functions make of the logits, and whether they end the text."""
+        request = sequence.request
+        ids = np.append(sequence.view(), np.array(ahead, np.int32))
+        scores: Any = logits.copy()
+        for processor in request.logits_processors:
+            scores = processor(ids, scores)
+        if mask is not None and np.shape(scores) == logits.shape:  # else the sampler says what is wrong
+            scores = np.array(scores, np.float32)  # a processor may keep what it returned
+            scores[mask] = -np.inf
+            check_left(scores)
+        token = sequence.sampler.sample_array(np.ascontiguousarray(scores, np.float32))
+        stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
+        return token, stop
+
+    def _check_choice(self, mask: Mask, token: int) -> None:
+        """A grammar that finds all its tokens masked takes one of them, or the end where it is complete."""
+        refused = bool(mask[token]) if mask.dtype == np.bool_ else token in mask
+        if refused and token not in self._vocab.eog_tokens:
+            raise GrammarError("the grammar allows only tokens that other options ban here; allow more, or ban less")
 
     def _prompt_logprobs(self, chunk: Chunk, index: int) -> None:
         """Log probabilities of the tokens after each of the chunk's, within the prompt; the first token has none."""
