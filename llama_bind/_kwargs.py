@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from llama_bind.params import AdapterSpec, TensorBufferOverride
 
-__all__ = ["ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
+__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
 
 
 class LlamaKwargs(TypedDict, total=False):
@@ -56,15 +57,19 @@ class LlamaKwargs(TypedDict, total=False):
     progress_callback: Callable[[float], Any] | None
     """Called with the share loaded (0 to 1); returning False stops the load."""
     n_ctx: int | None
-    """Tokens of context. 0: the model's own. Unset: the model's own up to 8192, less where memory is short."""
+    """Tokens of context that one text can have. 0: the model's own. Unset: the model's own up to 8192, less where
+    memory is short.
+    """
     n_batch: int | None
     """Most tokens in one call of llama_decode."""
     n_ubatch: int | None
     """Most tokens computed at once."""
     n_seq_max: int | None
-    """Most sequences that run at the same time."""
+    """Most texts that run at the same time. Unset: 4; 64 for models that only embed."""
     kv_unified: bool | None
-    """One cache for all sequences; unset or False: n_ctx is divided among them."""
+    """True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, which
+    is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max is given.
+    """
     n_threads: int | None
     """Threads for generating. Unset: the usable physical cores."""
     n_threads_batch: int | None
@@ -127,10 +132,24 @@ class LlamaKwargs(TypedDict, total=False):
     """Several LoRA adapters."""
     tokenizer: Any
     """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
-    draft_model: Callable[[Any], Any] | None
-    """Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids."""
+    draft_model: Callable[[Any], Any] | str | PathLike[str] | None
+    """Guesses next tokens, which are checked together: prompt-lookup, a smaller GGUF model with the same vocabulary
+    (file or known name); in Python also `PromptLookup()` or a function of the ids.
+    """
+    draft_max: int | None
+    """Most tokens guessed at once."""
+    draft_min_p: float | None
+    """A draft model stops guessing where its likeliest token's probability is below this."""
+    draft_n_gpu_layers: int | None
+    """Layers of the draft model to put on the GPU; -1 is all. Unset: all when a GPU is present."""
+    step_target: float | None
+    """Seconds that a step should take at most while any text waits for its next token: new prompts are computed in
+    parts that fit. Higher: prompts are done sooner, running texts come in larger jerks.
+    """
     max_queue: int | None
     """Most requests that wait for their turn. Unset: any number."""
+    engine_process: bool | None
+    """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None
@@ -210,6 +229,14 @@ class CompletionKwargs(TypedDict, total=False):
     """Strings that end the text; they are not part of it."""
     stop_token_ids: Sequence[int] | None
     """Token ids that end the text like the model's own end."""
+    min_tokens: int | None
+    """Tokens to generate before one that ends the text (the model's own end, stop_token_ids) may be chosen; stop
+    strings still end it.
+    """
+    bad_words: Sequence[str | Sequence[int]] | None
+    """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    allowed_token_ids: Sequence[int] | None
+    """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
     """Give the log probabilities of the tokens, and of this many alternatives."""
     echo: bool | None
@@ -220,12 +247,38 @@ class CompletionKwargs(TypedDict, total=False):
     """{'include_usage': True} ends a stream with the usage."""
     n: int | None
     """Number of completions."""
+    best_of: int | None
+    """Generate so many completions and give the n whose tokens are likeliest on average, best first; not streamed."""
     priority: int | None
     """Higher goes first."""
+    user: str | None
+    """Who asks: requests of several users that wait take turns, by the tokens that each was served."""
+    cache_salt: str | None
+    """What was computed is shared only between requests of the same salt; no time betrays another's prompt."""
+    queue_timeout: float | None
+    """Seconds in which the request must start; else it ends with finish reason "deadline"."""
+    first_token_timeout: float | None
+    """Seconds in which the first token must come; else it ends with finish reason "deadline"."""
+    timeout: float | None
+    """Seconds after which the text ends as it is, with finish reason "deadline"."""
+    reproducible: bool | None
+    """Compute the text apart from all others: what else runs cannot change it. Slower; needs kv_unified=False where
+    n_seq_max is above 1.
+    """
+    context_overflow: str | None
+    """Where a prompt is longer than the context: error; stop (finish reason length, no text); truncate its middle.
+    shift does that too, and when the text fills the context it drops the older half of it and goes on.
+    """
+    n_keep: int | None
+    """Tokens at the start of the prompt that truncate and shift leave alone."""
     logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None
     """Functions (input_ids, scores) -> scores over the raw logits."""
     stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None
     """Functions (input_ids, scores) -> bool; True ends the text."""
+    n_draft: int | None
+    """Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number turns
+    prompt lookup on.
+    """
     model: str | None
     """The name that the result carries as its model."""
 
@@ -301,18 +354,52 @@ class ChatKwargs(TypedDict, total=False):
     """Strings that end the text; they are not part of it."""
     stop_token_ids: Sequence[int] | None
     """Token ids that end the text like the model's own end."""
+    min_tokens: int | None
+    """Tokens to generate before one that ends the text (the model's own end, stop_token_ids) may be chosen; stop
+    strings still end it.
+    """
+    bad_words: Sequence[str | Sequence[int]] | None
+    """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    allowed_token_ids: Sequence[int] | None
+    """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
     """Give the log probabilities of the tokens, and of this many alternatives."""
     stream_options: Mapping[str, Any] | None
     """{'include_usage': True} ends a stream with the usage."""
     n: int | None
     """Number of completions."""
+    best_of: int | None
+    """Generate so many completions and give the n whose tokens are likeliest on average, best first; not streamed."""
     priority: int | None
     """Higher goes first."""
+    user: str | None
+    """Who asks: requests of several users that wait take turns, by the tokens that each was served."""
+    cache_salt: str | None
+    """What was computed is shared only between requests of the same salt; no time betrays another's prompt."""
+    queue_timeout: float | None
+    """Seconds in which the request must start; else it ends with finish reason "deadline"."""
+    first_token_timeout: float | None
+    """Seconds in which the first token must come; else it ends with finish reason "deadline"."""
+    timeout: float | None
+    """Seconds after which the text ends as it is, with finish reason "deadline"."""
+    reproducible: bool | None
+    """Compute the text apart from all others: what else runs cannot change it. Slower; needs kv_unified=False where
+    n_seq_max is above 1.
+    """
+    context_overflow: str | None
+    """Where a prompt is longer than the context: error; stop (finish reason length, no text); truncate its middle.
+    shift does that too, and when the text fills the context it drops the older half of it and goes on.
+    """
+    n_keep: int | None
+    """Tokens at the start of the prompt that truncate and shift leave alone."""
     logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None
     """Functions (input_ids, scores) -> scores over the raw logits."""
     stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None
     """Functions (input_ids, scores) -> bool; True ends the text."""
+    n_draft: int | None
+    """Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number turns
+    prompt lookup on.
+    """
     model: str | None
     """The name that the result carries as its model."""
     top_logprobs: int | None
@@ -323,3 +410,20 @@ class ChatKwargs(TypedDict, total=False):
     """Open the assistant's turn after the messages."""
     continue_final_message: bool | None
     """Continue the last message instead of opening a turn."""
+
+
+class BeamKwargs(TypedDict, total=False):
+    """Options of `Llama.beam_search`."""
+
+    beam_width: int | None
+    """Texts that are followed at each step, and given at the end."""
+    max_tokens: int | None
+    """Most tokens to generate."""
+    length_penalty: float | None
+    """The score is the log probability divided by the number of tokens to this power: above 0 favours long texts."""
+    ignore_eos: bool | None
+    """Never choose a token that ends the text."""
+    stop_token_ids: Sequence[int] | None
+    """Token ids that end the text like the model's own end."""
+    priority: int | None
+    """Higher goes first."""

@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from llama_bind.engine.request import Request
-from llama_bind.engine.speculative import Proposer
+from llama_bind.engine.rules import TokenRules
+from llama_bind.engine.speculative import MOST_GUESSES, Proposer
+from llama_bind.engine.state_file import salt_label
 from llama_bind.errors import InputError
 from llama_bind.options import options_of, refuse_unknown, validate
 from llama_bind.params import ChatParams, RequestParams, SamplingParams
 from llama_bind.text.stop import check_stops
 
-__all__ = ["Call", "Seeds", "as_list", "read_call", "split"]
+__all__ = ["Call", "Seeds", "as_list", "read_call", "split", "token_ids"]
 
 T = TypeVar("T")
 
@@ -62,6 +64,30 @@ class Call:
     def include_usage(self) -> bool:
         return bool((self.request.stream_options or {}).get("include_usage"))
 
+    @property
+    def candidates(self) -> int:
+        """How many texts are generated."""
+        return self.request.n if self.request.best_of is None else self.request.best_of
+
+    @property
+    def best(self) -> int | None:
+        """How many candidates to give, best first; None: all, in order."""
+        return self.request.n if self.candidates > 1 and self.request.best_of is not None else None
+
+    def _conduct(self) -> dict[str, Any]:
+        """What says how the request stands beside others."""
+        request = self.request
+        return {
+            "key": request.user,
+            "salt": salt_label(request.cache_salt, b""),
+            "queue_timeout": request.queue_timeout,
+            "first_token_timeout": request.first_token_timeout,
+            "timeout": request.timeout,
+            "reproducible": request.reproducible,
+            "overflow": request.context_overflow,
+            "n_keep": request.n_keep,
+        }
+
     def requests(
         self,
         prompt: Sequence[int],
@@ -70,10 +96,14 @@ class Call:
         stop: Sequence[str] = (),
         echo_logprobs: bool = False,
         proposer: Proposer | None = None,
+        n_draft: int = MOST_GUESSES,
+        rules: TokenRules | None = None,
     ) -> list[Request]:
-        """One request for each of `n`; their seeds count up from `seed`. `stop` comes before the caller's own."""
+        """One request for each candidate; their seeds count up from `seed`. `stop` comes before the caller's own."""
         stops = (*stop, *check_stops(self.request.stop))
         limit = self.request.max_tokens
+        # Candidates are compared by the log probabilities of their tokens.
+        logprobs = 0 if self.logprobs is None and self.best is not None else self.logprobs
         return [
             Request(
                 prompt=prompt,
@@ -82,15 +112,18 @@ class Call:
                 max_tokens=None if limit is None or limit < 0 else limit,
                 stop=check_stops(stops),
                 stop_token_ids=frozenset(self.stop_token_ids),
-                logprobs=self.logprobs,
+                logprobs=logprobs,
                 prompt_logprobs=self.logprobs if echo_logprobs and i == 0 else None,
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
                 stopping_criteria=as_list(self.request.stopping_criteria, "stopping_criteria"),
+                rules=rules,
                 proposer=proposer,
+                n_draft=n_draft,
                 priority=self.request.priority,
                 buffered=not self.request.stream,
+                **self._conduct(),
             )
-            for i in range(self.request.n)
+            for i in range(self.candidates)
         ]
 
 
@@ -105,17 +138,36 @@ def read_call(given: Mapping[str, Any], defaults: SamplingParams, where: str, *,
     for part in (call.sampling, call.request, call.chat):
         validate(part)
     wanted = _chat_logprobs(call) if chat else _logprobs(call.request.logprobs)
+    _check_counts(call.request)
     options = call.request.stream_options
     if options is not None and not isinstance(options, Mapping):
         raise InputError("stream_options must be a dict such as {'include_usage': True}", param="stream_options")
-    return dataclasses.replace(call, logprobs=wanted, stop_token_ids=_token_ids(call.request.stop_token_ids))
+    return dataclasses.replace(call, logprobs=wanted, stop_token_ids=token_ids(call.request.stop_token_ids))
 
 
-def _token_ids(value: Sequence[int] | None) -> tuple[int, ...]:
+def token_ids(value: Sequence[int] | None, param: str = "stop_token_ids") -> tuple[int, ...]:
+    """Token ids as whole numbers; in the vocabulary or not.
+
+    Raises:
+        InputError: something else.
+    """
     try:
-        return tuple(operator.index(token) for token in value or ())
+        return () if value is None else tuple(operator.index(token) for token in value)
     except TypeError:
-        raise InputError("stop_token_ids must be a list of token ids", param="stop_token_ids") from None
+        raise InputError(f"{param} must be a list of token ids", param=param) from None
+
+
+def _check_counts(request: RequestParams) -> None:
+    """Counts that depend on each other."""
+    limit, best_of = request.max_tokens, request.best_of
+    if limit is not None and 0 <= limit < request.min_tokens:
+        raise InputError(
+            f"min_tokens ({request.min_tokens}) is more than max_tokens ({limit}); lower it", param="min_tokens"
+        )
+    if best_of is not None and best_of < request.n:
+        raise InputError(f"best_of ({best_of}) is less than n ({request.n}); raise it", param="best_of")
+    if best_of is not None and request.stream:
+        raise InputError("best_of needs all texts before the first is given; leave out stream", param="best_of")
 
 
 def _logprobs(value: int | bool | None) -> int | None:

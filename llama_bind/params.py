@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 from llama_bind.options import option
@@ -15,8 +16,10 @@ from llama_bind.options import option
 __all__ = [
     "CACHE_TYPES",
     "DEFAULT_SAMPLERS",
+    "MAX_DRAFT",
     "SAMPLERS",
     "AdapterSpec",
+    "BeamParams",
     "ChatParams",
     "ContextParams",
     "LlamaParams",
@@ -28,6 +31,12 @@ __all__ = [
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """Types that llama.cpp can keep the K and V cache in."""
+
+MAX_DRAFT = 31
+"""Most tokens that can be guessed at once: with the token before them they are what one step checks."""
+
+DEFAULT_STEP_TARGET = 0.25
+"""Seconds; see docs/performance.md for what it trades."""
 
 SAMPLERS = (
     "penalties",
@@ -126,14 +135,21 @@ class ContextParams:
 
     n_ctx: int | None = option(
         None,
-        "Tokens of context. 0: the model's own. Unset: the model's own up to 8192, less where memory is short.",
+        "Tokens of context that one text can have. 0: the model's own. Unset: the model's own up to 8192, less where "
+        "memory is short.",
         low=0,
         high=2**31 - 1,
     )
     n_batch: int = option(2048, "Most tokens in one call of llama_decode.", low=1, high=2**20)
     n_ubatch: int = option(512, "Most tokens computed at once.", low=1, high=2**20)
-    n_seq_max: int = option(1, "Most sequences that run at the same time.", low=1, high=256)
-    kv_unified: bool | None = option(None, "One cache for all sequences; unset or False: n_ctx is divided among them.")
+    n_seq_max: int | None = option(
+        None, "Most texts that run at the same time. Unset: 4; 64 for models that only embed.", low=1, high=256
+    )
+    kv_unified: bool | None = option(
+        None,
+        "True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, which "
+        "is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max is given.",
+    )
     n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
     n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)
     rope_scaling_type: int | str = option(
@@ -250,6 +266,21 @@ class RequestParams:
     stop_token_ids: Sequence[int] | None = option(
         None, "Token ids that end the text like the model's own end.", cli=False
     )
+    min_tokens: int = option(
+        0,
+        "Tokens to generate before one that ends the text (the model's own end, stop_token_ids) may be chosen; stop "
+        "strings still end it.",
+        low=0,
+        high=2**31 - 1,
+    )
+    bad_words: Sequence[str | Sequence[int]] | None = option(
+        None,
+        "Words that must not appear: strings, each also as it is written after a space, or lists of token ids.",
+        cli=False,
+    )
+    allowed_token_ids: Sequence[int] | None = option(
+        None, "The only tokens that may be chosen; those that end the text too only if listed.", cli=False
+    )
     logprobs: int | bool | None = option(
         None, "Give the log probabilities of the tokens, and of this many alternatives.", cli=False
     )
@@ -262,14 +293,77 @@ class RequestParams:
         None, "{'include_usage': True} ends a stream with the usage.", cli=False
     )
     n: int = option(1, "Number of completions.", low=1, high=128)
+    best_of: int | None = option(
+        None,
+        "Generate so many completions and give the n whose tokens are likeliest on average, best first; not streamed.",
+        low=1,
+        high=128,
+        cli=False,
+    )
     priority: int = option(0, "Higher goes first.", low=-1000, high=1000)
+    user: str | None = option(
+        None, "Who asks: requests of several users that wait take turns, by the tokens that each was served.", cli=False
+    )
+    cache_salt: str | None = option(
+        None, "What was computed is shared only between requests of the same salt; no time betrays another's prompt.",
+        cli=False,
+    )
+    queue_timeout: float | None = option(
+        None, 'Seconds in which the request must start; else it ends with finish reason "deadline".', above=0, high=1e8
+    )
+    first_token_timeout: float | None = option(
+        None, 'Seconds in which the first token must come; else it ends with finish reason "deadline".', above=0, high=1e8
+    )
+    timeout: float | None = option(
+        None, 'Seconds after which the text ends as it is, with finish reason "deadline".', above=0, high=1e8
+    )
+    reproducible: bool = option(
+        False,
+        "Compute the text apart from all others: what else runs cannot change it. Slower; needs kv_unified=False where "
+        "n_seq_max is above 1.",
+    )
+    context_overflow: str = option(
+        "error",
+        "Where a prompt is longer than the context: error; stop (finish reason length, no text); truncate its middle. "
+        "shift does that too, and when the text fills the context it drops the older half of it and goes on.",
+        choices=("error", "stop", "truncate", "shift"),
+    )
+    n_keep: int = option(
+        0, "Tokens at the start of the prompt that truncate and shift leave alone.", low=0, high=2**31 - 1
+    )
     logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None = option(
         None, "Functions (input_ids, scores) -> scores over the raw logits.", cli=False
     )
     stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None = option(
         None, "Functions (input_ids, scores) -> bool; True ends the text.", cli=False
     )
+    n_draft: int | None = option(
+        None,
+        "Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number turns "
+        "prompt lookup on.",
+        low=0,
+        high=MAX_DRAFT,
+    )
     model: str | None = option(None, "The name that the result carries as its model.", cli=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class BeamParams:
+    """What a beam search asks for."""
+
+    beam_width: int = option(4, "Texts that are followed at each step, and given at the end.", low=1, high=256)
+    max_tokens: int = option(16, "Most tokens to generate.", low=1, high=2**31 - 1)
+    length_penalty: float = option(
+        1.0,
+        "The score is the log probability divided by the number of tokens to this power: above 0 favours long texts.",
+        low=-10,
+        high=10,
+    )
+    ignore_eos: bool = option(False, "Never choose a token that ends the text.")
+    stop_token_ids: Sequence[int] | None = option(
+        None, "Token ids that end the text like the model's own end.", cli=False
+    )
+    priority: int = option(0, "Higher goes first.", low=-1000, high=1000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,11 +384,31 @@ class LlamaParams:
         "Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place.",
         cli=False,
     )
-    draft_model: Callable[[Any], Any] | None = option(
-        None, "Guesses next tokens, which are checked together: `PromptLookup()`, or a function of the ids.", cli=False
+    draft_model: Callable[[Any], Any] | str | PathLike[str] | None = option(
+        None,
+        "Guesses next tokens, which are checked together: prompt-lookup, a smaller GGUF model with the same vocabulary "
+        "(file or known name); in Python also `PromptLookup()` or a function of the ids.",
+        check=lambda v: None if callable(v) or isinstance(v, (str, PathLike)) else "must be a name, path or function",
+    )
+    draft_max: int = option(16, "Most tokens guessed at once.", low=1, high=MAX_DRAFT)
+    draft_min_p: float = option(
+        0.0, "A draft model stops guessing where its likeliest token's probability is below this.", low=0, high=1
+    )
+    draft_n_gpu_layers: int | None = option(
+        None, "Layers of the draft model to put on the GPU; -1 is all. Unset: all when a GPU is present.", low=-1
+    )
+    step_target: float | None = option(
+        DEFAULT_STEP_TARGET,
+        "Seconds that a step should take at most while any text waits for its next token: new prompts are computed in "
+        "parts that fit. Higher: prompts are done sooner, running texts come in larger jerks.",
+        above=0,
+        high=3600,
     )
     max_queue: int | None = option(
         None, "Most requests that wait for their turn. Unset: any number.", low=0, high=10**9
+    )
+    engine_process: bool = option(
+        False, "Run the engine in a child process: a crash of native code ends the requests in it, not the program."
     )
     last_n_tokens_size: int | None = option(None, "Default of penalty_last_n.", low=-1)
     logits_all: bool = option(False, "Accepted for compatibility; log probabilities need no such preparation here.")

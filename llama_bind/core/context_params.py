@@ -44,14 +44,14 @@ def native_context_params(model: Model, params: ContextParams, n_ctx_default: in
     """
     validate(params)
     struct = llama_h.llama_context_default_params()
-    struct.n_seq_max = params.n_seq_max
+    struct.n_seq_max = n_seq_max = params.n_seq_max or 1
     struct.kv_unified = bool(params.kv_unified)  # apart is faster on the CPU, and no sequence can starve another
     struct.type_k, struct.type_v = cache_type(params.type_k, "type_k"), cache_type(params.type_v, "type_v")
     struct.flash_attn_type = _FLASH[params.flash_attn]
     _check_cache_types(model, struct)
     struct.n_ctx = _n_ctx(model, params, struct, n_ctx_default)
     # llama.cpp asserts room for one output of every sequence, and limits the batch to the context.
-    struct.n_batch = max(params.n_batch, params.n_seq_max)
+    struct.n_batch = max(params.n_batch, n_seq_max)
     struct.n_ubatch = min(params.n_ubatch, struct.n_batch)
     struct.rope_scaling_type = _number(params.rope_scaling_type, _ROPE)
     struct.pooling_type = _number(params.pooling_type, _POOLING)
@@ -139,7 +139,7 @@ def _n_ctx(model: Model, params: ContextParams, struct: Any, n_ctx_default: int)
     """Tokens of context in all, rounded up as llama.cpp does."""
     per_cell = cell_bytes(model, struct.type_k, struct.type_v)
     free = cpu.available_memory()
-    streams = 1 if struct.kv_unified else params.n_seq_max
+    streams = 1 if struct.kv_unified else struct.n_seq_max
     if params.n_ctx is None:
         wanted = min(model.n_ctx_train or _LEAST_N_CTX, n_ctx_default) * streams
         if free is not None and per_cell:

@@ -6,10 +6,8 @@ Not for: sharing the tokens out (scheduler), or measuring (steps).
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_STEP_TARGET", "StepBudget"]
+__all__ = ["StepBudget"]
 
-DEFAULT_STEP_TARGET = 0.25
-"""Seconds; see docs/performance.md for what it trades."""
 LEAST = 8
 """Prompt tokens that every step may compute, or a prompt would never end under a target that cannot be met."""
 FIRST = 32

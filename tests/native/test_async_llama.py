@@ -206,7 +206,7 @@ def test_loading_and_closing_without_blocking() -> None:
 
 def test_closing_ends_waiting_tasks() -> None:
     async def work() -> None:
-        llm = await AsyncLlama.load(model_file("llama", n_ctx_train=8192), n_ctx=8192, n_threads=1)
+        llm = await AsyncLlama.load(model_file("llama", n_ctx_train=8192), n_ctx=8192, n_threads=1, n_seq_max=1)
         tasks = [asyncio.create_task(llm("Hello", **GREEDY)) for _ in range(5)]
         await eventually(lambda: llm.engine.stats.running == 1)
         await llm.close()

@@ -318,7 +318,7 @@ def test_many_threads_share_one_model() -> None:
 
 def test_several_sequences_run_at_once() -> None:
     with tiny(n_seq_max=4, n_ctx=1024) as llm:
-        assert llm.n_ctx() == 256
+        assert llm.n_ctx() == 1024
         call_from_many_threads(llm)
         assert llm.engine.stats.steps < 16 * 20
 
@@ -434,7 +434,7 @@ def test_many_prompts_in_their_order() -> None:
 
 
 def test_a_bounded_queue_refuses_and_recovers() -> None:
-    with tiny(max_queue=1, n_ctx=8192, file={"n_ctx_train": 8192}) as llm:
+    with tiny(max_queue=1, n_seq_max=1, n_ctx=8192, file={"n_ctx_train": 8192}) as llm:
         running, waiting = (llm("Hello", stream=True, **GREEDY) for _ in range(2))
         with pytest.raises(QueueFullError) as caught:
             llm("Hello")
