@@ -34,6 +34,7 @@
     └── RequestError                    (RuntimeError) one request ended early
         ├── CancelledError              it was cancelled
         ├── QueueFullError              too many requests wait already
+        ├── EngineCrashedError          native code ended the engine's process while it ran the request
         └── EngineFailedError           the engine thread ended; carries the cause
 
 Every class carries its facts as attributes. Builtin twins are there so that callers which catch ``ValueError``,
@@ -42,7 +43,9 @@ Every class carries its facts as attributes. Builtin twins are there so that cal
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "AdapterError",
@@ -54,6 +57,7 @@ __all__ = [
     "DecodeAbortedError",
     "DecodeError",
     "DownloadError",
+    "EngineCrashedError",
     "EngineFailedError",
     "ForkedError",
     "GrammarError",
@@ -82,7 +86,21 @@ __all__ = [
 
 
 class LlamaBindError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library. All of them can be pickled, with their attributes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[LlamaBindError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> LlamaBindError:
+    """An error as it was pickled; constructors that build a message from facts would build it twice."""
+    builtin: Any = kind
+    while builtin.__module__ != "builtins" and builtin.__base__ is not None:
+        builtin = builtin.__base__  # the base that lays out the object: only its __new__ may make one
+    error: LlamaBindError = builtin.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class LibraryError(LlamaBindError):
@@ -311,6 +329,34 @@ class QueueFullError(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} requests wait already; try again later, or load the model with a larger max_queue")
         self.limit = limit
+
+
+class EngineCrashedError(RequestError):
+    """The engine's process ended while it ran the request; others that only waited are run by the next one.
+
+    ``exit_code`` as `subprocess` has it (-11: SIGSEGV), ``signal`` the signal's name or None, ``stderr`` the last lines
+    that the process wrote to standard error.
+    """
+
+    def __init__(self, exit_code: int, stderr: tuple[str, ...] = ()) -> None:
+        self.exit_code = exit_code
+        self.signal = signal_name(exit_code)
+        self.stderr = stderr
+        how = f"was ended by {self.signal}" if self.signal else f"ended with exit code {exit_code}"
+        super().__init__(
+            f"the engine's process {how} while it ran this request; another one is being started, and the request may "
+            "be sent again"
+        )
+
+
+def signal_name(exit_code: int) -> str | None:
+    """The signal that ended a process with this exit code (-11: "SIGSEGV"), None if none did."""
+    if exit_code >= 0:
+        return None
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
 
 
 class EngineFailedError(RequestError):

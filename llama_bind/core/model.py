@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,13 @@ _SAMPLING: tuple[tuple[int, str, Callable[[str], Any]], ...] = (
     (llama_h.LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU, "mirostat_tau", float),
     (llama_h.LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA, "mirostat_eta", float),
 )
+
+
+_FACTS = (
+    "n_ctx_train", "n_embd", "n_embd_inp", "n_embd_out", "n_layer", "n_layer_nextn", "n_head", "n_head_kv", "n_swa",
+    "n_params", "size", "desc", "ftype", "ftype_name", "rope_type", "is_mrope", "rope_freq_scale_train", "has_encoder",
+    "has_decoder", "is_recurrent", "is_hybrid", "is_diffusion", "decoder_start_token", "n_cls_out", "n_pos_max",
+)  # fmt: skip
 
 
 def _free(pointer: int) -> None:
@@ -141,6 +148,14 @@ class Model(Handle):
 
     def __repr__(self) -> str:
         return f"<Model {self.path!r}{' closed' if self.closed else ''}>"
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the model that loading only its vocabulary does not tell: see `adopt`."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+    def adopt(self, facts: Mapping[str, Any]) -> None:
+        """Take over the `facts` of the same file, loaded whole in another process; here is only its vocabulary."""
+        self.__dict__.update({name: facts[name] for name in _FACTS})
 
     @property
     def vocab(self) -> Vocab:

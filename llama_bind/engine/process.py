@@ -1,0 +1,154 @@
+"""`EngineProcess`: what `Engine` offers, with the engine in a process of its own.
+
+A crash in native code (or anything else that ends that process) ends the requests that it was computing and nothing
+else: requests that still waited are computed by the next process, which is started at once. The price is a message for
+each step, the time to pass prompts on, and functions that must be picklable.
+
+Not for: work on the context from this process (`Engine.call`); the process offers named operations instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from llama_bind.engine.child import Make, Progress, Start
+from llama_bind.engine.handle import Events, RequestHandle
+from llama_bind.engine.overflow import fitted
+from llama_bind.engine.request import Request
+from llama_bind.engine.stats import EngineStats
+from llama_bind.engine.supervisor import Supervisor
+from llama_bind.engine.wire import packed
+from llama_bind.engine.worker import exiting
+from llama_bind.errors import ContextOverflowError, ForkedError, InputError
+
+__all__ = ["EngineProcess"]
+
+
+class EngineProcess:
+    """Runs requests in a child process, from any number of threads.
+
+    Args:
+        make: Loads the model and starts the engine, in the child: a picklable function, called once for each process.
+        max_queue: Most requests that wait besides those that run; None for any number.
+        progress: Called here with the share loaded while the first process loads; False stops that.
+
+    Raises:
+        UnsupportedError: `make` cannot be pickled, or the system is not POSIX.
+        EngineFailedError: the process ended while loading; says how, and what it wrote to standard error.
+        LlamaBindError: whatever `make` raised in the child.
+    """
+
+    def __init__(self, make: Make, max_queue: int | None = None, progress: Progress | None = None) -> None:
+        level = logging.getLogger("llama_bind").getEffectiveLevel()
+        start = Start(packed(make, "what the model is loaded with"), level, progress is not None, os.getcwd())
+        self._supervisor = Supervisor(start, max_queue)
+        if not exiting.is_registered:
+            exiting.register()
+        self._finalizer = weakref.finalize(self, Supervisor.shutdown, self._supervisor)
+        self._supervisor.thread.start()
+        try:
+            self._wait(progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, progress: Progress | None) -> None:
+        while True:
+            kind, value = self._supervisor.news.get()
+            if kind == "ready":
+                return
+            if kind == "failed":
+                raise value
+            assert progress is not None
+            self._supervisor.reply(progress(value))
+
+    def submit(self, request: Request, events: Events | None = None) -> RequestHandle:
+        """Queue a request; its events go to `events` where given. While the process restarts, it waits.
+
+        Raises:
+            ClosedError, ForkedError, EngineFailedError: this engine cannot take requests any more.
+            ContextOverflowError: the prompt alone does not fit.
+            InputError: an empty prompt.
+            QueueFullError: `max_queue` requests wait already.
+            UnsupportedError: a function in the request cannot be pickled.
+        """
+        self._check_fork()
+        self._supervisor.check_open()
+        limit = self.limits[request.kind == "embed"]
+        request = fitted(request, limit)
+        n = len(request.prompt)
+        if n == 0:
+            raise InputError("the prompt has no tokens; give at least one", param="prompt")
+        if n > limit and request.overflow != "stop":
+            raise ContextOverflowError(n, limit)
+        handle = RequestHandle(request, self._supervisor.cancel, events)
+        handle.owner = self  # a stream works on after its model was dropped
+        self._supervisor.submit(handle, packed(request, "the request"))
+        return handle
+
+    def _check_fork(self) -> None:
+        if self._supervisor.pid != os.getpid():
+            raise ForkedError("this model's engine")
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """The result of an operation that the process offers by name (see `Service.operations`).
+
+        Raises:
+            EngineCrashedError: the process ended meanwhile.
+            LlamaBindError: whatever the operation raised.
+        """
+        self._check_fork()
+        return self._supervisor.ask(name, arguments)
+
+    def forget(self) -> None:
+        """Clear the memory of all slots that are not running."""
+        self.ask("forget")
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Most tokens of a text that is continued, and of one that is embedded."""
+        ready = self._supervisor.ready
+        assert ready is not None
+        return ready.limits
+
+    @property
+    def n_slots(self) -> int:
+        """How many requests run at once."""
+        ready = self._supervisor.ready
+        assert ready is not None
+        return ready.n_slots
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the process said of its model (see `Service.facts`)."""
+        ready = self._supervisor.ready
+        assert ready is not None
+        return ready.facts
+
+    @property
+    def stats(self) -> EngineStats:
+        """Counters of the process that runs now; they start anew with it."""
+        stats: EngineStats = self.ask("stats")
+        return stats
+
+    @property
+    def restarts(self) -> int:
+        """How many processes were started in place of one that had died."""
+        return self._supervisor.restarts
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that is there now; None between two."""
+        return self._supervisor.process_id
+
+    @property
+    def closed(self) -> bool:
+        return self._supervisor.stopping.is_set()
+
+    def close(self) -> None:
+        """End all requests with `ClosedError` and the process. Safe to call twice and from any thread."""
+        self._finalizer()

@@ -1,0 +1,177 @@
+"""From a model file and options to a running engine: in this process, or in one of its own.
+
+Both ways make the same things in the same order: the model, its adapters, a context, the draft model, the engine. Of a
+model whose engine has its own process, this one keeps the vocabulary. Not for: using the engine (``session``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from llama_bind.embeddings import embedding_options
+from llama_bind.errors import InputError
+from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams
+from llama_bind.values import LlamaState
+
+if TYPE_CHECKING:
+    from llama_bind.core.context import Context
+    from llama_bind.core.model import Model
+    from llama_bind.drafting import Drafting
+    from llama_bind.engine.child import Progress, Service
+    from llama_bind.engine.loop import Engine
+    from llama_bind.engine.pooling import PoolingKind
+    from llama_bind.engine.process import EngineProcess
+
+__all__ = ["Setup", "Started", "load_model", "serve", "start", "start_process"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a model is loaded with."""
+
+    model_path: str
+    model: ModelParams
+    context: ContextParams
+    own: LlamaParams
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A running engine, here or elsewhere.
+
+    Attributes:
+        n_slots: How many requests it runs at once.
+        pooling: How rows of tokens become embeddings; None without `ContextParams.embedding`.
+        can_draft: Whether its memory can be cut back, so that wrong guesses can be taken out.
+        save_state, load_state: See `states`.
+        close: Ends the engine and frees what was made for it, but not the model.
+    """
+
+    engine: Engine | EngineProcess
+    n_slots: int
+    pooling: PoolingKind | None
+    can_draft: bool
+    save_state: Callable[[], LlamaState]
+    load_state: Callable[[LlamaState], None]
+    close: Callable[[], None]
+
+
+def load_model(setup: Setup) -> Model:
+    """The model for this process: whole, or its vocabulary where the engine gets a process of its own."""
+    from llama_bind.core.model import Model
+
+    given = setup.model
+    if setup.own.engine_process and not given.vocab_only:
+        given = ModelParams(vocab_only=True, devices=(), kv_overrides=given.kv_overrides, check_model=given.check_model)
+    return Model.load(setup.model_path, given)
+
+
+def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
+    """Start an engine in this process.
+
+    Raises:
+        ContextError, AdapterError, UnsupportedError, InputError: what the options ask for cannot be made.
+    """
+    from llama_bind import states
+    from llama_bind.core.context import Context
+    from llama_bind.core.layout import with_layout
+    from llama_bind.engine.loop import Engine
+    from llama_bind.engine.runner import Runner
+
+    adapters = _load_adapters(model, setup.own)
+    params, pooling = embedding_options(model, setup.context) if setup.context.embedding else (setup.context, None)
+    params = with_layout(model, params)
+
+    def make_context() -> Context:  # kept by the engine's thread
+        context = Context.create(model, params)
+        if adapters:
+            context.set_adapters(adapters)
+        return context
+
+    runner = Runner(make_context)
+    try:
+        draft = drafting.load(runner.context, can_draft=runner.can_draft)
+    except BaseException:
+        runner.context.close()
+        raise
+    engine = Engine(runner, setup.own.max_queue, setup.own.step_target, draft)
+
+    def close() -> None:
+        engine.close()
+        if draft is not None:
+            draft.close()
+
+    return Started(
+        engine,
+        runner.context.n_seq_max,
+        pooling,
+        runner.can_draft,
+        functools.partial(states.save_state, engine),
+        functools.partial(states.load_state, engine),
+        close,
+    )
+
+
+def _load_adapters(model: Model, own: LlamaParams) -> list[tuple[Any, float]]:
+    from llama_bind.core.adapter import Adapter
+
+    specs = [spec if isinstance(spec, AdapterSpec) else AdapterSpec(*spec) for spec in own.loras or ()]
+    if own.lora_path is not None:
+        specs.insert(0, AdapterSpec(own.lora_path, own.lora_scale))
+    return [(Adapter.load(model, spec.path), spec.scale) for spec in specs]
+
+
+def start_process(model: Model, setup: Setup) -> Started:
+    """Start an engine in a process of its own. `model`, of which only the vocabulary is here, learns the other facts.
+
+    Raises:
+        UnsupportedError: functions among the options that the other process could not call.
+        ModelError, ContextError, UnsupportedError, InputError: whatever `start` raised there.
+        EngineFailedError: the process ended while it loaded.
+    """
+    from llama_bind.engine.process import EngineProcess
+
+    for name in ("abort_callback", "eval_callback"):
+        if getattr(setup.context, name) is not None:
+            raise InputError(f"{name} is called in the engine's process; leave out engine_process=True", param=name)
+    own = dataclasses.replace(setup.own, tokenizer=None, chat_handler=None, max_queue=None)  # seen to here
+    far = dataclasses.replace(setup, model=dataclasses.replace(setup.model, progress_callback=None), own=own)
+    engine = EngineProcess(functools.partial(serve, far), setup.own.max_queue, setup.model.progress_callback)
+    model.adopt(engine.facts["model"])
+    return Started(
+        engine,
+        engine.n_slots,
+        engine.facts["pooling"],
+        engine.facts["can_draft"],
+        functools.partial(engine.ask, "save_state"),
+        functools.partial(engine.ask, "load_state"),
+        engine.close,
+    )
+
+
+def serve(setup: Setup, progress: Progress | None) -> Service:
+    """Load everything in an engine's own process."""
+    from llama_bind import states
+    from llama_bind.core.model import Model
+    from llama_bind.drafting import Drafting
+    from llama_bind.engine.child import Service
+    from llama_bind.engine.loop import Engine
+
+    model = Model.load(setup.model_path, dataclasses.replace(setup.model, progress_callback=progress))
+    started = start(model, setup, Drafting(setup.own))
+    assert isinstance(started.engine, Engine)
+
+    def close() -> None:
+        started.close()
+        model.close()
+
+    return Service(
+        started.engine,
+        started.n_slots,
+        close,
+        {"save_state": states.save_state, "load_state": states.load_state},
+        {"model": model.facts(), "can_draft": started.can_draft, "pooling": started.pooling},
+    )
