@@ -35,6 +35,7 @@ __all__ = [
 SUFFIX = ".state"
 TEMPORARY = ".new-"
 LABEL_SIZE = 16
+SALT_KEY = b"llama_bind"  # the same everywhere, or files written by one process would be of no use to another
 _MAGIC = b"LBINDSEQ"
 _VERSION = 1
 # magic, version, salted (0 or 1), fingerprint, salt label, count of tokens, bytes of state, checksum of the state
@@ -74,12 +75,12 @@ class Entry:
         return _HEADER.size + _CHECKSUM + self.cost
 
 
-def salt_label(salt: str | None, fingerprint: bytes) -> bytes:
-    """16 bytes in place of a salt of any size; b"" for none. Keyed by the fingerprint (BLAKE2b, RFC 7693)."""
+def salt_label(salt: str | None, key: bytes = SALT_KEY) -> bytes:
+    """16 bytes in place of a salt of any size; b"" for none. A keyed BLAKE2b (RFC 7693)."""
     if not salt:
         return b""
     text = salt.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=LABEL_SIZE, key=fingerprint, person=b"llama_bind salt").digest()
+    return hashlib.blake2b(text, digest_size=LABEL_SIZE, key=key, person=b"llama_bind salt").digest()
 
 
 def entry_of(tokens: npt.ArrayLike, salt: bytes, n_bytes: int, fingerprint: bytes) -> Entry:

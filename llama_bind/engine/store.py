@@ -11,6 +11,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Literal
 
 import numpy.typing as npt
 
@@ -130,9 +131,12 @@ class TieredStore:
         """
         entry = entry_of(tokens, salt, len(state), self._fingerprint)
         with self._lock:
-            self._keep(entry, state, new=entry)
+            unknown = None if self._holds(entry.key) else entry.key
+            self._keep(entry, state)
             held = self._holds(entry.key)
-        self.poll()
+            # of one that could not be kept nobody has heard yet
+            gone = [old for old in self._collect() if old.key != unknown]
+        self._tell(gone)
         return entry if held else None
 
     def get(self, key: str) -> bytes | None:
@@ -153,7 +157,7 @@ class TieredStore:
         self.poll()
         return state
 
-    def tier(self, key: str) -> str | None:
+    def tier(self, key: str) -> Literal["host", "disk"] | None:
         """Where a `get` would find it: "host", "disk", or None."""
         with self._lock:
             if key in self._host:
@@ -173,13 +177,18 @@ class TieredStore:
             found = {} if self._disk is None else {entry.key: entry for entry in self._disk.entries()}
             return [*{**found, **{entry.key: entry for entry in self._host.entries()}}.values()]
 
+    @property
+    def lasts(self) -> bool:
+        """Whether what is put here outlives the process."""
+        return self._disk is not None
+
     def poll(self) -> None:
         """Tell `on_gone` what has gone since the last call."""
         with self._lock:
-            if self._disk is not None:
-                self._gone += self._disk.take_gone()
-            gone, self._gone = self._gone, []
-            gone = [entry for entry in gone if not self._holds(entry.key)]
+            gone = self._collect()
+        self._tell(gone)
+
+    def _tell(self, gone: list[Entry]) -> None:
         if self.on_gone is not None:
             for entry in gone:
                 self.on_gone(entry)
@@ -221,11 +230,18 @@ class TieredStore:
     def _holds(self, key: str) -> bool:
         return key in self._host or (self._disk is not None and key in self._disk)
 
-    def _keep(self, entry: Entry, state: bytes, new: Entry | None = None) -> None:
-        """Put an entry into memory; what it displaces goes to disk. Of `new`, nobody has heard: it cannot be gone."""
+    def _collect(self) -> list[Entry]:
+        """What has gone since the last call."""
+        if self._disk is not None:
+            self._gone += self._disk.take_gone()
+        gone, self._gone = self._gone, []
+        return [*{entry.key: entry for entry in gone if not self._holds(entry.key)}.values()]
+
+    def _keep(self, entry: Entry, state: bytes) -> None:
+        """Put an entry into memory; what it displaces goes to disk."""
         for old, its_state in self._host.put(entry, state):
             had = self._disk is not None and old.key in self._disk
             if self._disk is not None and self._disk.put(old, its_state):  # marks it as used where it is there already
                 self._spills += not had
-            elif old is not new:
+            else:
                 self._gone.append(old)
