@@ -32,6 +32,7 @@ from llama_bind.filelock import locked
 __all__ = ["DiskStore"]
 
 MAX_PENDING_BYTES = 256 << 20
+IDLE_SECONDS = 5.0  # a thread that waited for ever would keep a store alive that nobody holds any more
 FINGERPRINT_SIZE = 16
 _FOLDER = re.compile("[0-9a-f]{32}")
 _STALE_SECONDS = 3600.0
@@ -226,8 +227,9 @@ class DiskStore:
     def _write_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closed)
+                self._changed.wait_for(lambda: self._pending or self._closed, IDLE_SECONDS)
                 if not self._pending:
+                    self._thread = None  # the next `put` starts another
                     return
                 entry, state = next(iter(self._pending.values()))
             try:

@@ -178,8 +178,13 @@ class TieredStore:
             return [*{**found, **{entry.key: entry for entry in self._host.entries()}}.values()]
 
     @property
-    def lasts(self) -> bool:
+    def has_disk(self) -> bool:
         """Whether what is put here outlives the process."""
+        return self._disk is not None
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether anything outlives this process."""
         return self._disk is not None
 
     def poll(self) -> None:

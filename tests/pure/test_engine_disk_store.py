@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -427,3 +429,19 @@ def test_reading_says_what_is_wrong(tmp_path: Path) -> None:
         read_state(tmp_path / "x.state", MARK)
     with pytest.raises(ValueError, match="16 bytes"):
         DiskStore(tmp_path, 1, b"short")
+
+
+def test_the_thread_ends_when_nothing_comes_and_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_store, "IDLE_SECONDS", 0.02)
+    store = DiskStore(tmp_path, BIG, MARK)
+    for i in range(3):
+        key = put(store, i)
+        deadline = time.monotonic() + 20
+        while store._thread is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert store.get(key) == state_of(i)
+    gone = weakref.ref(store)
+    del store
+    gc.collect()
+    assert gone() is None
