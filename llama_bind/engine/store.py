@@ -179,11 +179,6 @@ class TieredStore:
 
     @property
     def has_disk(self) -> bool:
-        """Whether what is put here outlives the process."""
-        return self._disk is not None
-
-    @property
-    def has_disk(self) -> bool:
         """Whether anything outlives this process."""
         return self._disk is not None
 
