@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from llama_bind.llama import Llama
     from llama_bind.params import AdapterSpec, ContextParams, ModelParams, SamplingParams
     from llama_bind.structured.grammar import LlamaGrammar
-    from llama_bind.values import LlamaState
+    from llama_bind.values import Beam, LlamaState
 
 _HOMES = {
     "AdapterSpec": "params",
     "AsyncLlama": "aio",
+    "Beam": "values",
     "ContextParams": "params",
     "Llama": "llama",
     "LlamaBindError": "errors",
@@ -36,6 +37,7 @@ _HOMES = {
 __all__ = [
     "AdapterSpec",
     "AsyncLlama",
+    "Beam",
     "ContextParams",
     "Llama",
     "LlamaBindError",

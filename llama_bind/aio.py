@@ -10,23 +10,28 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from llama_bind.embeddings import Text, Texts, Truncate, Vector
 from llama_bind.facade import Facade
 from llama_bind.llama import Llama
+from llama_bind.many import Many
+from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
+from llama_bind.rerank import Document
 from llama_bind.results import ChatShape, TextShape
-from llama_bind.session import Prepared, Session, Vector, embedding_response, normalized
-from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse
-from llama_bind.values import FinishEvent, LlamaState, PieceEvent
+from llama_bind.session import Prepared, Session
+from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, RerankResponse
+from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
     from llama_bind.engine.handle import Event, RequestHandle
+    from llama_bind.engine.request import Request
 
 __all__ = ["AsyncLlama", "AsyncStream"]
 
@@ -236,52 +241,104 @@ class AsyncLlama(Facade):
         running = self._start(prepared)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
-    async def generate_many(self, prompts: Sequence[Prompt], **kwargs: Unpack[CompletionKwargs]) -> list[Completion]:
-        """As `Llama.generate_many`."""
-        options = {**kwargs, "stream": False}
-        calls = [await asyncio.to_thread(self._session.completion, prompt, options) for prompt in prompts]
-        started: list[tuple[Prepared[TextShape], _Running]] = []
-        try:
-            for prepared in calls:
-                started.append((prepared, self._start(prepared, prepared.shape)))
-            return [(await _collected(prepared, running)).result() for prepared, running in started]
-        finally:
-            for _, running in started:
-                running.cancel()
+    async def generate_many(
+        self, prompts: Iterable[Prompt], *, progress: ProgressOption = False, **kwargs: Unpack[CompletionKwargs]
+    ) -> list[Completion]:
+        """As `Llama.generate_many`; the prompts are read in a worker thread, `progress` is called in the event loop."""
+        mailbox = _Mailbox()
+        many = Many(self._session, prompts, kwargs)
+        with reporting(progress, many.total) as update, many:
+            while not many.finished:
+                if many.has_room:
+                    await asyncio.to_thread(many.fill, mailbox)
+                if not many.finished:
+                    many.take(*await mailbox.get())
+                    update(many.done)
+        return many.results()
+
+    batch = generate_many
+
+    async def beam_search(self, prompt: Prompt, **kwargs: Unpack[BeamKwargs]) -> list[Beam]:
+        """As `Llama.beam_search`."""
+        search = await asyncio.to_thread(self._session.beam_search, prompt, kwargs)
+        while requests := search.requests():
+            mailbox = _Mailbox()
+            running = _Running(self._session.submit(requests, mailbox), mailbox)
+            while running.left:
+                search.add(*await running.next())
+        return search.beams(self._session.vocab.token_to_piece)
 
     def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> _Running:
         mailbox = _Mailbox()
         return _Running(self._session.submit(prepared.requests, mailbox, shape), mailbox)
 
     @overload
-    async def embed(self, input: str, *, normalize: bool = False, truncate: bool = False) -> Vector: ...
+    async def embed(  # type: ignore[overload-overlap]  # a str is a text before it is a sequence of them
+        self, input: Text, *, normalize: bool = False, truncate: Truncate = False
+    ) -> Vector: ...
 
     @overload
-    async def embed(self, input: list[str], *, normalize: bool = False, truncate: bool = False) -> list[Vector]: ...
+    async def embed(self, input: Texts, *, normalize: bool = False, truncate: Truncate = False) -> list[Vector]: ...
 
     async def embed(
-        self, input: str | list[str], *, normalize: bool = False, truncate: bool = False
+        self, input: Text | Texts, *, normalize: bool = False, truncate: Truncate = False
     ) -> Vector | list[Vector]:
         """As `Llama.embed`."""
-        vectors, _ = await self._embed([input] if isinstance(input, str) else input, normalize, truncate)
-        return vectors[0] if isinstance(input, str) else vectors
+        call = await asyncio.to_thread(self._session.embeddings.read, input, normalize=normalize, truncate=truncate)
+        vectors = call.vectors(await self._computed(call.requests))
+        return vectors[0] if call.one else vectors
 
     async def create_embedding(
-        self, input: str | Sequence[str], model: str | None = None, *, normalize: bool = False, truncate: bool = False
+        self,
+        input: Text | Texts,
+        model: str | None = None,
+        *,
+        normalize: bool = False,
+        truncate: Truncate = False,
+        dimensions: int | None = None,
+        encoding_format: Literal["float", "base64"] = "float",
     ) -> CreateEmbeddingResponse:
         """As `Llama.create_embedding`."""
-        texts = [input] if isinstance(input, str) else input
-        vectors, n_tokens = await self._embed(texts, normalize, truncate)
-        return embedding_response(vectors, n_tokens, model or self.model_path)
+        call = await asyncio.to_thread(
+            self._session.embeddings.read,
+            input,
+            normalize=normalize,
+            truncate=truncate,
+            dimensions=dimensions,
+            encoding_format=encoding_format,
+        )
+        return call.response(await self._computed(call.requests), model or self.model_path)
 
-    async def _embed(self, texts: Sequence[str], normalize: bool, truncate: bool) -> tuple[list[Vector], int]:
-        requests = await asyncio.to_thread(self._session.embeddings, texts, truncate)
-        mailbox = _Mailbox()
-        running = _Running(self._session.submit(requests, mailbox), mailbox)
-        while running.left:
-            await running.next()
-        vectors = [normalized(h.embedding) if normalize else h.embedding for h in running.handles]
-        return vectors, sum(len(r.prompt) for r in requests)
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[Document],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+        truncate: Truncate = False,
+        model: str | None = None,
+    ) -> RerankResponse:
+        """As `Llama.rerank`."""
+        call = await asyncio.to_thread(
+            self._session.pairs.read,
+            query,
+            documents,
+            top_n=top_n,
+            return_documents=return_documents,
+            truncate=truncate,
+        )
+        return call.response(await self._computed(call.requests), model or self.model_path)
+
+    async def _computed(self, requests: Sequence[Request]) -> list[Vector]:
+        vectors: list[Vector] = []
+        for window in self._session.windows(requests):
+            mailbox = _Mailbox()
+            running = _Running(self._session.submit(window, mailbox), mailbox)
+            while running.left:
+                await running.next()
+            vectors += [handle.embedding for handle in running.handles]
+        return vectors
 
     # -- state -----------------------------------------------------------------------------------------------------
 

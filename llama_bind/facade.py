@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llama_bind.core.model import Model
     from llama_bind.engine.loop import Engine
+    from llama_bind.engine.process import EngineProcess
     from llama_bind.session import Session
 
 __all__ = ["Facade"]
@@ -87,7 +88,7 @@ class Facade:
         return self._session.model
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Engine | EngineProcess:
         """The engine that runs the requests.
 
         Raises:

@@ -6,23 +6,28 @@ Not for: algorithms, or options (``params.py``).
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from llama_bind.embeddings import Text, Texts, Truncate, Vector
 from llama_bind.facade import Facade
+from llama_bind.many import Many
+from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
+from llama_bind.rerank import Document
 from llama_bind.results import ChatShape, TextShape
-from llama_bind.session import Prepared, Session, Vector, embedding_response, normalized
-from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse
-from llama_bind.values import LlamaState
+from llama_bind.session import Prepared, Session
+from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, RerankResponse
+from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
     from llama_bind.engine.handle import EventQueue, Stream
+    from llama_bind.engine.request import Request
 
 __all__ = ["Llama"]
 
@@ -127,14 +132,55 @@ class Llama(Facade):
 
     __call__ = create_completion
 
-    def generate_many(self, prompts: Sequence[Prompt], **kwargs: Unpack[CompletionKwargs]) -> list[Completion]:
+    def generate_many(
+        self, prompts: Iterable[Prompt], *, progress: ProgressOption = False, **kwargs: Unpack[CompletionKwargs]
+    ) -> list[Completion]:
         """Continue many texts, as many at once as there are sequences (`n_seq_max`); results in the order of prompts.
+
+        Args:
+            prompts: Any number; only a few are tokenized and queued ahead of those that run, and `max_queue` holds.
+            progress: True for a bar (needs rich, extra `cli`), or a function (done, total).
+            **kwargs: The options of `create_completion` besides `stream`, for all of them.
 
         Raises what `create_completion` raises, for the first that fails; the others are cancelled then.
         """
-        calls = [self._session.completion(prompt, {**kwargs, "stream": False}) for prompt in prompts]
-        streams = [(prepared, self._events(prepared)) for prepared in calls]
-        return [_collected(prepared, events).result() for prepared, events in streams]
+        events: EventQueue = SimpleQueue()
+        many = Many(self._session, prompts, kwargs)
+        with reporting(progress, many.total) as update, many:
+            while not many.finished:
+                if many.has_room:
+                    many.fill(events)
+                if not many.finished:
+                    many.take(*events.get())
+                    update(many.done)
+        return many.results()
+
+    batch = generate_many
+
+    def beam_search(self, prompt: Prompt, **kwargs: Unpack[BeamKwargs]) -> list[Beam]:
+        """Find likely continuations of a text as a whole, instead of drawing one token after the other.
+
+        The model's own probabilities count, no sampler takes part, and equal calls give equal texts.
+
+        Args:
+            prompt: As for `create_completion`.
+            **kwargs: The options of `BeamParams`.
+
+        Returns:
+            At most `beam_width` texts, the one with the highest score first.
+
+        Raises:
+            ContextOverflowError: the prompt is longer than the context.
+            UnknownOptionError, InputError: an option.
+        """
+        from llama_bind.engine.handle import merged
+
+        search = self._session.beam_search(prompt, kwargs)
+        while requests := search.requests():
+            events: EventQueue = SimpleQueue()
+            for index, event in merged(self._session.submit(requests, events), events):
+                search.add(index, event)
+        return search.beams(self._session.vocab.token_to_piece)
 
     def _events(self, prepared: Prepared[Any]) -> Stream:
         from llama_bind.engine.handle import merged
@@ -186,45 +232,108 @@ class Llama(Facade):
     # -- embeddings ------------------------------------------------------------------------------------------------
 
     @overload
-    def embed(self, input: str, *, normalize: bool = False, truncate: bool = False) -> Vector: ...
+    def embed(  # type: ignore[overload-overlap]  # a str is a text before it is a sequence of them
+        self, input: Text, *, normalize: bool = False, truncate: Truncate = False
+    ) -> Vector: ...
 
     @overload
-    def embed(self, input: list[str], *, normalize: bool = False, truncate: bool = False) -> list[Vector]: ...
+    def embed(self, input: Texts, *, normalize: bool = False, truncate: Truncate = False) -> list[Vector]: ...
 
     def embed(
-        self, input: str | list[str], *, normalize: bool = False, truncate: bool = False
+        self, input: Text | Texts, *, normalize: bool = False, truncate: Truncate = False
     ) -> Vector | list[Vector]:
         """Embeddings as float32 arrays, shape (n_embd,), or (n_tokens, n_embd) with pooling_type "none".
 
         Args:
-            input: One text (one array is given) or several (a list).
+            input: One text or its token ids (one array is given), or a list of those. Any number of texts, of any
+                length that the context holds.
             normalize: Scale each vector to length 1.
-            truncate: Cut texts that are too long instead of raising.
+            truncate: For texts that are too long: False raises, True or "end" leaves out the end, "start" the start,
+                "middle" the middle. Special tokens around the text stay.
 
         Raises:
             UnsupportedError: the model was not loaded with embedding=True.
-            ContextOverflowError: a text has more tokens than one batch, and `truncate` is False.
+            ContextOverflowError: a text has more tokens than the context holds, and `truncate` is False.
+            InputError: not a text, or one without tokens: "" for a model that adds no special tokens.
         """
-        vectors, _ = self._embed([input] if isinstance(input, str) else input, normalize, truncate)
-        return vectors[0] if isinstance(input, str) else vectors
+        call = self._session.embeddings.read(input, normalize=normalize, truncate=truncate)
+        vectors = call.vectors(self._computed(call.requests))
+        return vectors[0] if call.one else vectors
 
     def create_embedding(
-        self, input: str | Sequence[str], model: str | None = None, *, normalize: bool = False, truncate: bool = False
+        self,
+        input: Text | Texts,
+        model: str | None = None,
+        *,
+        normalize: bool = False,
+        truncate: Truncate = False,
+        dimensions: int | None = None,
+        encoding_format: Literal["float", "base64"] = "float",
     ) -> CreateEmbeddingResponse:
-        """Embeddings in OpenAI's shape (POST /v1/embeddings); arguments and errors as for `embed`."""
-        vectors, n_tokens = self._embed([input] if isinstance(input, str) else input, normalize, truncate)
-        return embedding_response(vectors, n_tokens, model or self.model_path)
+        """Embeddings in OpenAI's shape (POST /v1/embeddings); raises what `embed` raises.
 
-    def _embed(self, texts: Sequence[str], normalize: bool, truncate: bool) -> tuple[list[Vector], int]:
+        Args:
+            input: See `embed`.
+            model: The name that the result carries as its model.
+            normalize: See `embed`.
+            truncate: See `embed`.
+            dimensions: Cut vectors to so many numbers and scale them to length 1, for models trained to be cut
+                (Matryoshka).
+            encoding_format: "base64" gives each vector as base64 of little-endian float32.
+        """
+        call = self._session.embeddings.read(
+            input,
+            normalize=normalize,
+            truncate=truncate,
+            dimensions=dimensions,
+            encoding_format=encoding_format,
+        )
+        return call.response(self._computed(call.requests), model or self.model_path)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[Document],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+        truncate: Truncate = False,
+        model: str | None = None,
+    ) -> RerankResponse:
+        """Order documents by how well they answer a query, in Jina's shape (POST /v1/rerank).
+
+        Pairs are written as llama-server writes them. A `relevance_score` is what the model's classification head
+        gives: for most models any number, the higher the better; compare within one model only.
+
+        Args:
+            query: What is looked for.
+            documents: Strings, or dicts with a "text".
+            top_n: Give only so many, the best.
+            return_documents: Give each document back with its score.
+            truncate: What to leave out of a document that is too long; see `embed`.
+            model: The name that the result carries as its model.
+
+        Raises:
+            UnsupportedError: the model was not loaded with embedding=True and pooling_type="rank".
+            ContextOverflowError: a pair has more tokens than the context holds, and `truncate` is False.
+            InputError: not texts.
+        """
+        call = self._session.pairs.read(
+            query, documents, top_n=top_n, return_documents=return_documents, truncate=truncate
+        )
+        return call.response(self._computed(call.requests), model or self.model_path)
+
+    def _computed(self, requests: Sequence[Request]) -> list[Vector]:
         from llama_bind.engine.handle import merged
 
-        requests = self._session.embeddings(texts, truncate)
-        events: EventQueue = SimpleQueue()
-        handles = self._session.submit(requests, events)
-        for _ in merged(handles, events):
-            pass
-        vectors = [normalized(h.embedding) if normalize else h.embedding for h in handles]
-        return vectors, sum(len(r.prompt) for r in requests)
+        vectors: list[Vector] = []
+        for window in self._session.windows(requests):
+            events: EventQueue = SimpleQueue()
+            handles = self._session.submit(window, events)
+            for _ in merged(handles, events):
+                pass
+            vectors += [handle.embedding for handle in handles]
+        return vectors
 
     # -- state -----------------------------------------------------------------------------------------------------
 

@@ -7,35 +7,35 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from llama_bind.calls import Seeds, read_call, split
+from llama_bind.calls import Seeds, read_call, split, token_ids
 from llama_bind.chats import ChatReader
-from llama_bind.errors import ClosedError, ContextOverflowError, InputError, StateError, UnsupportedError
-from llama_bind.options import validate
-from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams, SamplingParams
+from llama_bind.drafting import Drafting
+from llama_bind.embeddings import EmbeddingReader, in_windows
+from llama_bind.errors import ClosedError, ContextOverflowError, UnsupportedError
+from llama_bind.options import build, validate
+from llama_bind.params import BeamParams, ContextParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
+from llama_bind.rerank import PairReader
+from llama_bind.restrictions import read_rules
 from llama_bind.results import ChatShape, TextShape
-from llama_bind.types import CreateEmbeddingResponse
+from llama_bind.starting import Setup, Started, load_model, start, start_process
 from llama_bind.values import LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind.core.context import Context
     from llama_bind.core.model import Model
     from llama_bind.core.vocab import Vocab
+    from llama_bind.engine.beam import BeamSearch
     from llama_bind.engine.handle import Events, RequestHandle
     from llama_bind.engine.loop import Engine
+    from llama_bind.engine.process import EngineProcess
     from llama_bind.engine.request import Request
-    from llama_bind.engine.runner import Runner
 
-__all__ = ["Prepared", "Session", "embedding_response", "normalized"]
+__all__ = ["Prepared", "Session"]
 
 S = TypeVar("S", TextShape, ChatShape)
-Vector = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +63,25 @@ class Session:
         of_model, of_context, of_own = split(arguments, (ModelParams, ContextParams, LlamaParams), "Llama()")
         self.params = LlamaParams(**of_own)
         self.model_params = ModelParams(**of_model)
-        self.context_params = _context_options(of_context)
+        self.context_params = ContextParams(**of_context)
         for part in (self.params, self.model_params, self.context_params):
             validate(part)
         self.model_path = os.fspath(model_path)
         self.seeds = Seeds(self.params.seed)
-        self._engine: Engine | None = None
-        self._n_ctx = self._embed_limit = 0
+        self.drafting = Drafting(self.params)
+        self._started: Started | None = None
+        self._n_ctx = 0
+        self._embeddings: EmbeddingReader | None = None
+        self._pairs: PairReader | None = None
         self.model = self._load()
 
     def _load(self) -> Model:
         from llama_bind.core.log import set_verbose
-        from llama_bind.core.model import Model
 
         if self.params.verbose:
             set_verbose(True)
-        model = Model.load(self.model_path, self.model_params)
+        setup = Setup(self.model_path, self.model_params, self.context_params, self.params)
+        model = load_model(setup)
         try:
             self.vocab: Vocab = model.vocab
             self.prompts = PromptReader(model.vocab, self.params.tokenizer)
@@ -86,44 +89,23 @@ class Session:
             self.metadata: dict[str, str] = dict(model.metadata)
             self.defaults = self._sampling_defaults(model)
             if not self.model_params.vocab_only:
-                self._engine = self._start_engine(model)
+                self._start(model, setup)
         except BaseException:
             model.close()
             raise
         return model
 
-    def _start_engine(self, model: Model) -> Engine:
-        from llama_bind.core.context import Context
-        from llama_bind.engine.loop import Engine
-        from llama_bind.engine.runner import Runner
-
-        adapters = self._load_adapters(model)
-        params = self.context_params
-        if params.embedding and params.pooling_type in ("unspecified", -1) and model.meta_int("pooling_type") is None:
-            params = dataclasses.replace(params, pooling_type="mean")  # one vector for a text is what callers expect
-
-        def make_context() -> Context:  # kept by the engine's thread, so it must not refer to self
-            context = Context.create(model, params)
-            if adapters:
-                context.set_adapters(adapters)
-            return context
-
-        runner = Runner(make_context)
-        if self.params.draft_model is not None and not runner.can_draft:
-            runner.context.close()
-            raise UnsupportedError("draft_model needs a memory that can be cut back; this model's cannot")
-        engine = Engine(runner, self.params.max_queue)
-        self._n_ctx, self._embed_limit = engine.limits
-        return engine
-
-    def _load_adapters(self, model: Model) -> list[tuple[Any, float]]:
-        from llama_bind.core.adapter import Adapter
-
-        given = self.params.loras or ()
-        specs = [spec if isinstance(spec, AdapterSpec) else AdapterSpec(*spec) for spec in given]
-        if self.params.lora_path is not None:
-            specs.insert(0, AdapterSpec(self.params.lora_path, self.params.lora_scale))
-        return [(Adapter.load(model, spec.path), spec.scale) for spec in specs]
+    def _start(self, model: Model, setup: Setup) -> None:
+        own_process = self.params.engine_process
+        started = start_process(model, setup) if own_process else start(model, setup, self.drafting)
+        self._started = started
+        self.drafting.allow(started.can_draft)
+        self._n_ctx, limit = started.engine.limits
+        if started.pooling is not None:
+            width = model.n_cls_out if started.pooling == "rank" else model.n_embd_out
+            self._embeddings = EmbeddingReader(self.vocab, self.prompts, started.pooling, width, limit)
+        if started.pooling == "rank":
+            self._pairs = PairReader(self.vocab, self.prompts, model.chat_template("rerank"), limit)
 
     def _sampling_defaults(self, model: Model) -> SamplingParams:
         """llama.cpp's defaults, then what the model file recommends, then what this object was given."""
@@ -140,23 +122,28 @@ class Session:
 
     def close(self) -> None:
         """End running requests and free everything. Any number of times, from any thread."""
-        if self._engine is not None:
-            self._engine.close()
+        if self._started is not None:
+            self._started.close()
         self.model.close()
 
     @property
-    def engine(self) -> Engine:
+    def started(self) -> Started:
         """Raises `ClosedError` after `close`, `UnsupportedError` for a model loaded with vocab_only."""
         if self.model.closed:
             raise ClosedError("this Llama")
-        if self._engine is None:
+        if self._started is None:
             raise UnsupportedError("this needs the weights: load the model without vocab_only=True")
-        return self._engine
+        return self._started
+
+    @property
+    def engine(self) -> Engine | EngineProcess:
+        """Raises as `started` does."""
+        return self.started.engine
 
     @property
     def n_ctx(self) -> int:
         """Tokens that one text can have."""
-        if self._engine is None:
+        if self._started is None:
             raise UnsupportedError("there is no context: the model was loaded with vocab_only=True")
         return self._n_ctx
 
@@ -174,38 +161,69 @@ class Session:
         call = read_call(options, self.defaults, "create_completion()")
         tokens = self.prompts.read(prompt, call.request.suffix)
         with_logprobs = call.logprobs is not None
-        seed, proposer = self.seeds.next(call.sampling.seed), self.params.draft_model
+        seed = self.seeds.next(call.sampling.seed)
+        proposer, n_draft = self.drafting.of(call.request.n_draft)
         echo_logprobs = call.request.echo and with_logprobs
-        requests = call.requests(tokens, seed, echo_logprobs=echo_logprobs, proposer=proposer)
+        rules = read_rules(call, self.vocab, self.prompts)
+        requests = call.requests(
+            tokens, seed, echo_logprobs=echo_logprobs, proposer=proposer, n_draft=n_draft, rules=rules
+        )
         echo = self.prompts.text(prompt) if call.request.echo else ""
-        shape = TextShape(call.request.model or self.model_path, len(requests), echo=echo, logprobs=with_logprobs)
+        name = call.request.model or self.model_path
+        shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best)
         return Prepared(requests, shape, call.include_usage)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Prepared[ChatShape]:
         """Prepare `create_chat_completion`; `options` with stream."""
         call = read_call(options, self.defaults, "create_chat_completion()", chat=True)
         tokens, stop = self.chats.read(messages, call.chat)
-        seed, proposer = self.seeds.next(call.sampling.seed), self.params.draft_model
-        requests = call.requests(tokens, seed, stop=stop, proposer=proposer)
-        shape = ChatShape(call.request.model or self.model_path, len(requests), logprobs=call.logprobs is not None)
+        seed = self.seeds.next(call.sampling.seed)
+        proposer, n_draft = self.drafting.of(call.request.n_draft)
+        rules = read_rules(call, self.vocab, self.prompts)
+        requests = call.requests(tokens, seed, stop=stop, proposer=proposer, n_draft=n_draft, rules=rules)
+        name = call.request.model or self.model_path
+        shape = ChatShape(name, len(requests), logprobs=call.logprobs is not None, best=call.best)
         return Prepared(requests, shape, call.include_usage)
 
-    def embeddings(self, texts: Sequence[str], truncate: bool) -> list[Request]:
-        """Prepare `embed`."""
-        from llama_bind.engine.request import Request
+    def beam_search(self, prompt: Prompt, options: Mapping[str, Any]) -> BeamSearch:
+        """Prepare `Llama.beam_search`."""
+        from llama_bind.engine.beam import BeamSearch
 
-        if not self.context_params.embedding:
+        given = {name: value for name, value in options.items() if value is not None}
+        params = build(BeamParams, given, "beam_search()")
+        tokens = self.prompts.read(prompt)
+        room = self.engine.limits[0] + 1 - len(tokens)
+        if room < 1:
+            raise ContextOverflowError(len(tokens), self.engine.limits[0])
+        ends = self.vocab.eog_tokens | frozenset(token_ids(params.stop_token_ids))
+        return BeamSearch(
+            tokens,
+            width=params.beam_width,
+            max_tokens=min(params.max_tokens, room),
+            length_penalty=params.length_penalty,
+            ends=ends,
+            never=frozenset(self.vocab.suppress_tokens) | (ends if params.ignore_eos else frozenset()),
+            priority=params.priority,
+        )
+
+    @property
+    def embeddings(self) -> EmbeddingReader:
+        """Reads texts to embed. Raises as `started` does, and `UnsupportedError` without embedding=True."""
+        if self.started.pooling is None or self._embeddings is None:
             raise UnsupportedError("load the model with embedding=True to make embeddings")
-        requests: list[Request] = []
-        for text in texts:
-            if not isinstance(text, (str, bytes)):
-                raise InputError(f"a text to embed is a string, not {type(text).__name__}", param="input")
-            tokens = self.prompts.read(text)
-            if len(tokens) > self._embed_limit and not truncate:
-                hint = "pass truncate=True, or load with a larger n_ctx and n_ubatch"
-                raise ContextOverflowError(len(tokens), self._embed_limit, hint)
-            requests.append(Request(prompt=tokens[: self._embed_limit], kind="embed"))
-        return requests
+        return self._embeddings
+
+    @property
+    def pairs(self) -> PairReader:
+        """Reads pairs to rank. Raises as `started` does, and `UnsupportedError` without rank pooling."""
+        if self.started.pooling != "rank" or self._pairs is None:
+            raise UnsupportedError('load a reranking model with embedding=True and pooling_type="rank" to rank')
+        return self._pairs
+
+    def windows(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+        """The requests of one call in parts that a bounded queue can take."""
+        limit = self.params.max_queue
+        return in_windows(requests, None if limit is None else limit + self.started.n_slots)
 
     def submit(
         self, requests: Sequence[Request], events: Events, shape: TextShape | None = None
@@ -228,51 +246,8 @@ class Session:
 
     def save_state(self) -> LlamaState:
         """See `Llama.save_state`."""
-        from llama_bind.core.state import save_seq_state
-
-        def save(runner: Runner) -> LlamaState:
-            slot, tokens = self.engine.remembered()
-            return LlamaState(tuple(tokens), save_seq_state(runner.context, slot))
-
-        return self.engine.call(save)
+        return self.started.save_state()
 
     def load_state(self, state: LlamaState) -> None:
         """See `Llama.load_state`."""
-        from llama_bind.core.state import load_seq_state
-
-        def load(runner: Runner) -> None:
-            slot = self.engine.free_slot()
-            if slot is None:
-                raise StateError("every sequence is running; load a state when one has ended")
-            self.engine.restore(slot, [])
-            load_seq_state(runner.context, state.data, slot)
-            if runner.context.memory.seq_pos_max(slot) + 1 != len(state.tokens):
-                runner.context.memory.seq_rm(slot, -1, -1)
-                raise StateError("the state's tokens are not those that its memory was made from")
-            self.engine.restore(slot, list(state.tokens))
-
-        self.engine.call(load)
-
-
-def _context_options(given: Mapping[str, Any]) -> ContextParams:
-    params = ContextParams(**given)
-    if params.embedding is True and isinstance(params.n_batch, int) and isinstance(params.n_ubatch, int):
-        size = max(params.n_batch, params.n_ubatch)  # pooling needs all tokens of a text in one micro-batch
-        params = dataclasses.replace(params, n_batch=size, n_ubatch=size)
-    return params
-
-
-def normalized(vector: Vector) -> Vector:
-    """Scaled to length 1 along the last axis; zeros stay zeros."""
-    length = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return np.asarray(vector / np.where(length > 0, length, 1), np.float32)
-
-
-def embedding_response(vectors: Sequence[Vector], n_tokens: int, model: str) -> CreateEmbeddingResponse:
-    """Embeddings in OpenAI's shape."""
-    return {
-        "object": "list",
-        "data": [{"object": "embedding", "index": i, "embedding": v.tolist()} for i, v in enumerate(vectors)],
-        "model": model,
-        "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
-    }
+        self.started.load_state(state)

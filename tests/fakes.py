@@ -24,6 +24,7 @@ class FakeMemory:
     """Which tokens each slot holds; checks that nothing is computed twice or out of order."""
 
     slots: dict[int, list[int]] = field(default_factory=dict)
+    exists: bool = True
 
     def seq_rm(self, slot: int, p0: int, p1: int) -> bool:
         assert p1 == -1
@@ -98,6 +99,7 @@ class FakeRunner:
 
     can_cut = True
     copy_worth = 1
+    fingerprint = b"f" * 16
 
     def prepare(self, admission: Admission, state: bytes | None = None) -> int:
         slots = self.context.memory.slots

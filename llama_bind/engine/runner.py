@@ -20,7 +20,7 @@ from llama_bind.engine.drawing import Drawing
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
-from llama_bind.engine.vectors import Vectors, equip
+from llama_bind.engine.vectors import Vectors
 from llama_bind.errors import StateError
 
 __all__ = ["Runner"]
@@ -145,7 +145,7 @@ class Runner:
         """
         request = sequence.request
         if request.kind == "embed":
-            equip(sequence)
+            self._vectors.equip(sequence)
             return
         sampling = request.sampling
         sequence.sampler = Sampler.create(self.vocab, sampling, n_ctx=self.context.n_ctx_seq, seed=request.seed)

@@ -20,10 +20,11 @@ from llama_bind.errors import DecodeError
 if TYPE_CHECKING:
     from llama_bind.engine.runner import Runner
 
-__all__ = ["Vectors", "equip"]
+__all__ = ["Vectors"]
 
 Floats = npt.NDArray[np.float32]
 
+POOLING_NONE = 0  # LLAMA_POOLING_TYPE_NONE
 LEAST_APART = 128
 """Fewest tokens whose rows nobody wants that are worth a computation of their own."""
 APART_FOR_EACH = 8
@@ -41,6 +42,11 @@ class Vectors:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+
+    def equip(self, sequence: Sequence) -> None:
+        """Give a text what collects its rows, unless the context pools them."""
+        rows = self._runner.context.pooling_type == POOLING_NONE
+        sequence.pool = Pool(sequence.request.pooling, sequence.n_tokens) if rows else None
 
     def run(self, plan: StepPlan) -> list[Sampled]:
         """Compute the plan's tokens; a result for every text that is complete now.
@@ -87,15 +93,16 @@ class Vectors:
 
     def _collect(self, chunks: Many[Chunk]) -> None:
         context = self._runner.context
-        pooled = [chunk for chunk in chunks if chunk.sequence.request.pooling != "rank"]
-        rows = context.embedding_rows(sum(c.count for c in chunks)) if pooled else None
+        if context.pooling_type != POOLING_NONE:
+            for chunk in chunks:
+                chunk.sequence.result = context.embeddings_seq(chunk.sequence.slot)
+            return
+        rows = context.embedding_rows(sum(c.count for c in chunks))
         index = 0
         for chunk in chunks:
-            sequence = chunk.sequence
-            if rows is None:
-                sequence.result = context.embeddings_seq(sequence.slot)
-            elif sequence.pool is not None:
-                sequence.pool.add(chunk.start, rows[index : index + chunk.count])
+            pool = chunk.sequence.pool
+            assert pool is not None
+            pool.add(chunk.start, rows[index : index + chunk.count])
             index += chunk.count
 
     def _finished(self, sequence: Sequence) -> Sampled:
