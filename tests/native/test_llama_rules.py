@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +13,11 @@ from llama_bind.engine.request import Request
 from llama_bind.errors import GrammarError, InputError, TokenError
 from llama_bind.params import SamplingParams
 from llama_bind.values import FinishEvent
-from tests.llamas import shared, tiny
+from tests import llamas
+
+# With flash attention on the CPU, logits of these models differ by 1e-2 with the cells that a text lies in.
+shared = functools.partial(llamas.shared, flash_attn=False)
+tiny = functools.partial(llamas.tiny, flash_attn=False)
 
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 WILD: dict[str, Any] = {"temperature": 2.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "ignore_eos": True}
