@@ -13,6 +13,7 @@ from llama_bind.engine.guessing import Drafter
 from llama_bind.engine.handle import Events, RequestHandle
 from llama_bind.engine.request import Request
 from llama_bind.engine.stats import EngineStats
+from llama_bind.engine.store import TieredStore
 from llama_bind.engine.worker import Worker, exiting
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Engine:
         max_queue: Most requests that wait besides those that run; None for any number.
         step_target: Seconds that a step should take at most while anything decodes; None: as long as it takes.
         drafter: Guesses next tokens for requests that bring no proposer.
+        store: Keeps what the context has no room for; the caller closes it, after the engine.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Engine:
         max_queue: int | None = None,
         step_target: float | None = None,
         drafter: Drafter | None = None,
+        store: TieredStore | None = None,
     ) -> None:
-        self._worker = Worker(runner, max_queue, step_target, drafter)
+        self._worker = Worker(runner, max_queue, step_target, drafter, store)
         if not exiting.is_registered:
             exiting.register()
         self._finalizer = weakref.finalize(self, Worker.shutdown, self._worker)
@@ -66,6 +69,10 @@ class Engine:
     def forget(self) -> None:
         """Clear the memory of all slots that are not running."""
         self._worker.call(lambda _: self._worker.steps.forget_free())
+
+    def set_store(self, store: TieredStore | None) -> None:
+        """Keep what the context has no room for in `store` from now on; None: nowhere."""
+        self._worker.call(lambda _: self._worker.keeper.use(store))
 
     def remembered(self) -> tuple[int, list[int]]:
         """The slot that was used last, and the tokens that its memory holds; none while it runs."""

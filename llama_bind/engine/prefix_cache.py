@@ -160,6 +160,10 @@ class PrefixCache:
         """The least recently used free slot that remembers anything, and is not `but`."""
         return next((h for h in self._free.values() if len(h.tokens) and h.slot != but), None)
 
+    def rests(self, holder: int | str) -> bool:
+        """Whether a holder is no running slot, which may go on to something else."""
+        return isinstance(holder, str) or holder in self._free
+
     def add_saved(self, key: str, tokens: Tokens, salt: bytes) -> None:
         """A saved state can give a beginning."""
         self.tree.insert(key, tokens, salt)

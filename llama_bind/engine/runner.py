@@ -14,7 +14,8 @@ import numpy as np
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
 from llama_bind.core.sampler import Sampler
-from llama_bind.core.state import load_seq_state, save_seq_state
+from llama_bind.core.sampler_draw import Drawer
+from llama_bind.core.state import fingerprint, load_seq_state, save_seq_state
 from llama_bind.core.stepper import Stepper
 from llama_bind.engine.drawing import Drawing
 from llama_bind.engine.outcome import Sampled
@@ -38,6 +39,7 @@ class Runner:
         self.vocab = self.context.model.vocab
         self._embeds = self.context.params.embedding
         self._copied: set[int] = set()  # slots whose streams are copied when the next step begins
+        self._drawer = Drawer(self.context, self.context.n_seq_max)
         self._drawing = Drawing(self)
         self._vectors = Vectors(self)
 
@@ -54,6 +56,7 @@ class Runner:
         self.context.close()
         self.context = self._make_context()
         self._copied.clear()
+        self._drawer = Drawer(self.context, self.context.n_seq_max)
         self._embeds = self.context.params.embedding
 
     @property
@@ -69,6 +72,11 @@ class Runner:
         name. A stream of n tokens takes as long to copy as n / 128 take to compute, with a small model on a CPU.
         """
         return 1 if self.context.kv_unified else max(16, self.context.n_ctx_seq // 128)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes that are equal where saved states can be exchanged."""
+        return fingerprint(self.context.model, self.context)
 
     def prepare(self, admission: Admission, state: bytes | None = None) -> int:
         """Bring what the sequence shares into its slot; gives how many tokens that are.
@@ -170,17 +178,30 @@ class Runner:
         self._set_embeds(embed)
         batch = self.batch
         batch.clear()
-        for chunk in chunks:
+        n_single = self._fill_singles(chunks)
+        for chunk in chunks[n_single:] if n_single else chunks:
             self._fill(chunk)
         self._copied.clear()
         self.context.decode(batch)
 
+    def _fill_singles(self, chunks: Many[Chunk]) -> int:
+        """Fill the empty batch with the chunks of one token that come first, all at once; gives how many they are."""
+        tokens: list[int] = []
+        places: list[int] = []
+        slots: list[int] = []
+        for chunk in chunks:
+            if chunk.count != 1 or chunk.output == "none":
+                break
+            sequence = chunk.sequence
+            tokens.append(sequence.tokens[chunk.start])
+            places.append(chunk.start)
+            slots.append(sequence.slot)
+        if tokens:
+            self.batch.extend_each(tokens, places, slots)
+        return len(tokens)
+
     def _fill(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
-        if chunk.count == 1:
-            token = int(sequence.tokens[chunk.start])
-            self.batch.append(token, chunk.start, sequence.slot, chunk.output != "none")
-            return
         start = self.batch.n_tokens
         tokens = sequence.tokens[chunk.start : chunk.start + chunk.count - len(chunk.draft)]
         if chunk.draft:
@@ -188,6 +209,10 @@ class Runner:
         self.batch.extend(tokens, chunk.start, sequence.slot, chunk.output == "last")
         if chunk.output == "all":
             self.batch.logits[start : self.batch.n_tokens] = 1
+
+    def draw(self, samplers: list[Sampler], outputs: list[int]) -> list[int | BaseException]:
+        """For each of these outputs of the last step a token, or why there is none. No sampler has a grammar."""
+        return self._drawer.draw(samplers, outputs)
 
     def _set_embeds(self, embed: bool) -> None:
         if embed != self._embeds:

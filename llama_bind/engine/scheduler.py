@@ -22,6 +22,8 @@ PROMPT_LOGPROB_CHUNK = 64
 """Tokens of a prompt computed at once when each needs its logits: n_vocab floats apiece are held meanwhile."""
 REPRODUCIBLE_CHUNK = 128
 """Prompt tokens of a reproducible request computed at once, whatever else runs."""
+REMEMBERED = 4
+"""One part in this of a shared cache is for what is remembered, besides the text that ended last."""
 LOOK_AHEAD = 32
 """Waiting sequences that are looked at while those before them wait for a beginning that is being computed."""
 LONG = 512
@@ -113,6 +115,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.preemptions = 0
         self._fair = False
+        self._ended = False  # since the last plan
         self._caution = 0.5  # share of the running sequences' future that must fit for another to start
 
     def add(self, sequence: Sequence) -> None:
@@ -189,7 +192,7 @@ class Scheduler:
             prompt_tokens: Most prompt tokens beside those of decoding sequences.
         """
         preempted: list[int] = []
-        evicted = self._secure(preempted)
+        evicted = [*self._surplus(), *self._secure(preempted)]
         left = self.budget if prompt_tokens is None else min(self.budget, prompt_tokens)
         spare = self.spare_cells
         text = [s for s in self.running if s.request.kind == "generate"]
@@ -303,6 +306,21 @@ class Scheduler:
             preempted.append(self.preempt())
         return evicted
 
+    def _surplus(self) -> list[Holding]:
+        """Forget what is remembered beside the text that ended last, where it fills more than a part of the cells.
+
+        In one cache attention passes over the cells of all, so what is remembered makes every step slower.
+        """
+        evicted: list[Holding] = []
+        while self.cells is not None and self._ended and self.running:
+            held = [h for h in self.slots.free if len(h.tokens)]
+            if len(held) < 2 or self.cells.used_by(h.slot for h in held[:-1]) <= self.cells.total // REMEMBERED:
+                break
+            self.forget(held[0].slot)
+            evicted.append(held[0])
+        self._ended = self._ended and not self.running
+        return evicted
+
     def _evict(self, need: int, *, but: int | str | None = None) -> tuple[Holding, ...]:
         """Forget remembered prefixes, least recently used first, until `need` cells are free or none are left."""
         assert self.cells is not None
@@ -368,4 +386,5 @@ class Scheduler:
             self.slots.give(sequence.slot, kept, sequence.request.salt)
             if self.cells is not None:
                 self.cells.set(sequence.slot, len(kept))
+        self._ended = True
         sequence.phase = Phase.FINISHED

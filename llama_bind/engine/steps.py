@@ -15,8 +15,9 @@ from llama_bind.engine.budget import StepBudget
 from llama_bind.engine.desk import Desk
 from llama_bind.engine.flight import Flight
 from llama_bind.engine.guessing import Guesser
+from llama_bind.engine.keeper import Keeper
 from llama_bind.engine.outcome import Sampled
-from llama_bind.engine.scheduler import Chunk, Scheduler, StepPlan
+from llama_bind.engine.scheduler import Admission, Chunk, Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.engine.stats import EngineStats
 from llama_bind.errors import DecodeAbortedError, NativeAbortError, NoCellsError
@@ -31,7 +32,7 @@ class Steps:
     """Computes for the sequences of `scheduler` on `runner`.
 
     Args:
-        busy: Whether messages wait that may change what is to be done.
+        idle: Whether no messages wait that may change what is to be done.
         window: Tokens that the memory of one sequence can hold.
     """
 
@@ -44,6 +45,7 @@ class Steps:
         stats: EngineStats,
         budget: StepBudget,
         guesser: Guesser,
+        keeper: Keeper,
         *,
         idle: Callable[[], bool],
         window: int,
@@ -55,6 +57,7 @@ class Steps:
         self.stats = stats
         self.budget = budget
         self.guesser = guesser
+        self.keeper = keeper
         self.last_slot = 0
         self._decoded = 0.0  # when the step before gave a token; 0: it gave none
         self._nothing_to_do = idle
@@ -97,18 +100,28 @@ class Steps:
                 sequence.t_start = time.perf_counter()
                 if sequence.request.on_start is not None:
                     sequence.request.on_start()  # before native code touches it: what follows may end the process
-            kept = self.runner.prepare(admission)
+            self.keeper.before_admission(admission)
+            state, tier = self.keeper.state(admission)
+            kept = self._prepare(admission, state)
             self.scheduler.start(admission, kept)
             self.last_slot = admission.slot
             if not sequence.preempted:
                 sequence.n_cached = kept
-                self.stats.on_start(sequence.t_start - sequence.t_arrival, kept)
+                self.stats.on_start(sequence.t_start - sequence.t_arrival, kept, tier)
+                self.stats.restored += state is not None and kept > 0
             self.stats.evictions += len(admission.evicted)
             if sequence.sampler is None:
                 try:
                     self.runner.equip(sequence)
                 except Exception as error:
                     self.desk.fail(sequence, error)
+
+    def _prepare(self, admission: Admission, state: bytes | None) -> int:
+        try:
+            return self.runner.prepare(admission, state)
+        except NativeAbortError:
+            self._lost_memory()
+            return 0
 
     def _propose(self) -> None:
         for sequence, error in self.guesser.propose(self.scheduler.running):
@@ -156,6 +169,7 @@ class Steps:
 
     def _run(self, plan: StepPlan, n_decoding: int) -> list[Sampled] | None:
         """What the plan gave; None if it was not computed."""
+        self.keeper.before_step(plan)
         for held in plan.evicted:
             self.runner.clear(held.slot)
         for slot in plan.preempted:
@@ -169,6 +183,7 @@ class Steps:
             self.scheduler.computed(chunk.sequence)
         if sampled is not None:
             self._count(plan, sampled, n_decoding, seconds)
+            self.keeper.after_step(plan)
         return sampled
 
     def _count(self, plan: StepPlan, sampled: list[Sampled], n_decoding: int, seconds: float) -> None:

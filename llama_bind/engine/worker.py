@@ -21,11 +21,13 @@ from llama_bind.engine.desk import Desk
 from llama_bind.engine.flight import Flight
 from llama_bind.engine.guessing import Drafter, Guesser
 from llama_bind.engine.handle import Events, RequestHandle
+from llama_bind.engine.keeper import Keeper
 from llama_bind.engine.overflow import fitted
 from llama_bind.engine.request import Request
 from llama_bind.engine.scheduler import Scheduler
 from llama_bind.engine.stats import EngineStats
 from llama_bind.engine.steps import Steps
+from llama_bind.engine.store import TieredStore
 from llama_bind.errors import (
     ClosedError,
     ContextOverflowError,
@@ -71,6 +73,7 @@ class Worker:
         max_queue: int | None = None,
         step_target: float | None = None,
         drafter: Drafter | None = None,
+        store: TieredStore | None = None,
     ) -> None:
         context = runner.context
         shared = context.kv_unified and context.n_seq_max > 1 and context.memory.exists
@@ -94,6 +97,8 @@ class Worker:
         self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.flight = Flight(self._abort)
         self.desk = Desk(runner, self.scheduler, self.stats, self.limit)
+        self.keeper = Keeper(runner, self.scheduler, self.stats)
+        self.keeper.use(store)
         self.steps = Steps(
             runner,
             self.scheduler,
@@ -102,6 +107,7 @@ class Worker:
             self.stats,
             StepBudget(step_target, context.n_batch),
             Guesser(context.model.vocab.n_tokens, context.n_batch, drafter),
+            self.keeper,
             idle=self.inbox.empty,
             window=self.limit,
         )
@@ -237,6 +243,8 @@ class Worker:
         except BaseException as error:
             self.failure = error
             self.flight.stop()
+        if self.failure is None:
+            self.keeper.close()
         if exiting.is_set:
             return  # daemon threads that wait at exit are left waiting: an error would print a traceback
         cause = self.failure

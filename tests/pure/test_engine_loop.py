@@ -212,7 +212,7 @@ def test_a_native_abort_rebuilds_the_context(engine: Engine, runner: FakeRunner)
 
 
 def test_an_unexpected_error_ends_the_engine_and_says_so(engine: Engine, runner: FakeRunner) -> None:
-    def broken(_: object) -> int:
+    def broken(*_: object) -> int:
         raise ZeroDivisionError("a bug")
 
     runner.prepare = broken  # type: ignore[assignment]
