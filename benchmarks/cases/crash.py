@@ -1,8 +1,8 @@
 """The engine's process is killed under load: how long until the next answer, and whether a waiting request is lost.
 
-Ours: `Llama(path, engine_process=True)` with four streams that run and sixteen requests that wait; SIGKILL, and the time
-from there to the first answer of a request that waited. All sixteen must be answered, and the four must be told, or the
-measurement fails. Beside it stands the time that loading takes anyway: `Llama(path)` in a new process to the first token.
+Ours: `Llama(path, engine_process=True)` with four streams that run and sixteen requests that wait; SIGKILL, and the
+time from there to the first answer of a request that waited. All sixteen must be answered, and the four must be told,
+or the measurement fails. Beside it stands the time that loading takes anyway: `Llama(path)` to the first token.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {*BASE, "filelock"},
     "restrictions": {*BASE, "calls", "core", "engine", "prompts"},
     "states": {*BASE, "core", "engine"},
-    "starting": {*BASE, "core", "drafting", "engine", "states"},
+    "starting": {*BASE, "core", "drafting", "embeddings", "engine", "states"},
     "session": {*BASE, *CALLS, "calls", "chats", "core", "drafting", "restrictions", "starting"},
     "drafting": {*BASE, "core", "engine", "hub"},
     "many": {*BASE, "engine", "prompts", "results", "session"},
