@@ -1,4 +1,4 @@
-"""``python -m benchmarks build | run [NAME ...] | list``."""
+"""``python -m benchmarks build | run [NAME ...] | sweep | list``."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ from benchmarks.registry import Benchmark, Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+SWEEP = (0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 
 
 def main(arguments: list[str]) -> int:
     """Gives the exit status: 1 when a goal was not reached."""
     options = _parser().parse_args(arguments)
     if options.command == "build":
+        from benchmarks.peer import install
         from benchmarks.programs import build
 
         build(options.jobs)
+        install()
         return 0
     from benchmarks.cases import ALL
 
     if options.command == "list":
         for benchmark in ALL:
             goal = benchmark.goal.text(benchmark.unit) if benchmark.goal else "for information"
-            print(f"{benchmark.name:16} {benchmark.title} ({goal})")
+            print(f"{benchmark.name:22} {benchmark.title} ({goal})")
+        return 0
+    if options.command == "sweep":
+        from benchmarks.sweep import sweep
+
+        sweep(_settings(options), options.targets, options.repeats)
         return 0
     return _run(options, _chosen(options.names, ALL))
 
@@ -43,10 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the benchmarks")
     run = commands.add_parser("run", help="measure and append to benchmarks/RESULTS.md")
     run.add_argument("names", nargs="*", help="benchmarks; all if none is given")
-    run.add_argument("-m", "--model", default=DEFAULT_MODEL, help="GGUF file or known name (default: %(default)s)")
-    run.add_argument("-t", "--threads", type=int, default=2, help="threads of both sides (default: %(default)s)")
+    _add_common(run)
     run.add_argument("-r", "--repeats", type=int, default=5, help="pairs of processes (default: %(default)s)")
     run.add_argument("-i", "--inner", type=int, default=3, help="measurements per process (default: %(default)s)")
+    run.add_argument(
+        "--step-target",
+        type=float,
+        help="seconds that a step may take, for the benchmarks that set it; 0: the package's own default",
+    )
     run.add_argument(
         "--retries",
         type=int,
@@ -54,7 +66,17 @@ def _parser() -> argparse.ArgumentParser:
         help="how often a measurement is made again when other processes were busy (default: %(default)s)",
     )
     run.add_argument("--no-save", action="store_true", help="print only")
+    sweep = commands.add_parser("sweep", help="streams and a long prompt under several step targets; prints only")
+    _add_common(sweep)
+    sweep.add_argument("targets", nargs="*", type=float, default=SWEEP, help="seconds (default: %(default)s)")
+    sweep.add_argument("-r", "--repeats", type=int, default=1, help="processes per target (default: %(default)s)")
+    sweep.set_defaults(inner=1, step_target=None)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--model", default=DEFAULT_MODEL, help="GGUF file or known name (default: %(default)s)")
+    parser.add_argument("-t", "--threads", type=int, default=2, help="threads of both sides (default: %(default)s)")
 
 
 def _chosen(names: list[str], known: tuple[Benchmark, ...]) -> list[Benchmark]:
@@ -65,13 +87,19 @@ def _chosen(names: list[str], known: tuple[Benchmark, ...]) -> list[Benchmark]:
     return [by_name[name] for name in names] or list(known)
 
 
-def _run(options: argparse.Namespace, chosen: list[Benchmark]) -> int:
-    from benchmarks.report import Occasion, append, table
+def _settings(options: argparse.Namespace) -> Settings:
     from llama_bind.hub import resolve_model
 
     if options.threads < 1 or min(options.repeats, options.inner) < 1:
         sys.exit("error: --threads, --repeats and --inner are at least 1")
-    settings = Settings(Path(resolve_model(options.model)), threads=options.threads, inner=options.inner)
+    model = Path(resolve_model(options.model))
+    return Settings(model, threads=options.threads, inner=options.inner, step_target=options.step_target)
+
+
+def _run(options: argparse.Namespace, chosen: list[Benchmark]) -> int:
+    from benchmarks.report import Occasion, append, table
+
+    settings = _settings(options)
     occasion = Occasion(
         datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
         commit(),

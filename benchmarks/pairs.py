@@ -73,9 +73,9 @@ def run(benchmark: Benchmark, settings: Settings, limits: Limits, progress: Prog
     theirs = [m.value for m in found["theirs"]] if "theirs" in found else None
     return Result(
         benchmark,
-        compare([m.value for m in ours], theirs),
-        {key: statistics.median(m.extras[key] for m in ours) for key in ours[0].extras},
-        _notes(found),
+        compare([m.value for m in ours], theirs, counts=benchmark.counts),
+        _extras(found),
+        {**_notes(found), **_same_outputs(found)},
         disturbed,
     )
 
@@ -87,6 +87,25 @@ def _quietly(benchmark: Benchmark, side: SideName, settings: Settings, limits: L
         if other.taken() <= limits.other_work:
             return measurement, True
     return measurement, False
+
+
+def _extras(found: dict[SideName, list[Measurement]]) -> dict[str, float]:
+    """Medians of what was measured besides; what only theirs have is marked as theirs."""
+    medians: dict[str, float] = {}
+    for side, measurements in found.items():
+        mark = "" if side == "ours" else " (theirs)"
+        for key in measurements[0].extras:
+            medians[key + mark] = statistics.median(m.extras[key] for m in measurements if key in m.extras)
+    return medians
+
+
+def _same_outputs(found: dict[SideName, list[Measurement]]) -> dict[str, str]:
+    """How many texts of the last pair are the same on both sides; those that differ may both be right (`agreement`)."""
+    ours, theirs = (found[side][-1].outputs if side in found else () for side in ("ours", "theirs"))
+    if not ours or not theirs:
+        return {}
+    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    return {"texts": f"{same} of {len(ours)} the same on both sides"}
 
 
 def _notes(found: dict[SideName, list[Measurement]]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.machine import ROOT
 from benchmarks.registry import Settings
 
-__all__ = ["BUILD", "NAMES", "LlamaBench", "build", "program"]
+__all__ = ["BUILD", "NAMES", "BatchedBench", "LlamaBench", "batches_of", "build", "program", "samples_of"]
 
 BUILD = ROOT / "build" / "bench"
 NAMES = ("llama-bench", "llama-server", "llama-batched-bench")
@@ -105,6 +105,52 @@ def samples_of(output: str) -> Sequence[float]:
     if not isinstance(tests, list) or len(tests) != 1 or not tests[0].get("samples_ts"):
         raise ValueError("llama-bench's output does not hold exactly one test with samples")
     return [float(sample) for sample in tests[0]["samples_ts"]]
+
+
+class BatchedBench:
+    """One run of llama-batched-bench: `n_parallel` sequences of `n_prompt` + `n_gen` tokens, each in a part of the
+    cache that is its own, `settings.inner` times after one that warms up.
+
+    Attributes:
+        speeds: Generated tokens per second of each time, while all sequences generate.
+        walls: Seconds of each time, prompts included.
+    """
+
+    def __init__(self, settings: Settings, *, n_prompt: int, n_gen: int, n_parallel: int) -> None:
+        times = [str(n_parallel)] * (settings.inner + 1)
+        options: dict[str, Any] = {
+            "-m": settings.model,
+            "-c": settings.n_ctx,
+            "-b": settings.n_batch,
+            "-ub": settings.n_ubatch,
+            "-t": settings.threads,
+            "-tb": settings.threads,
+            "-npp": n_prompt,
+            "-ntg": n_gen,
+            "-npl": ",".join(times),
+            "--output-format": "jsonl",
+        }
+        self.command = [str(program("llama-batched-bench")), *(str(p) for option in options.items() for p in option)]
+        self.command.append("--no-kv-unified")
+        done = subprocess.run(self.command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"llama-batched-bench failed (exit status {done.returncode}): {done.stderr[-2000:]}")
+        tests = batches_of(done.stdout, len(times))[1:]
+        self.speeds = [test["speed_tg"] for test in tests]
+        self.walls = [test["t"] for test in tests]
+
+
+def batches_of(output: str, count: int) -> list[dict[str, float]]:
+    """The tests in llama-batched-bench's JSON lines.
+
+    Raises:
+        ValueError: there are not `count` of them (it leaves out those that the context is too small for).
+    """
+    lines = [line[line.index("{") :] for line in output.splitlines() if '"speed_tg"' in line]
+    tests: list[dict[str, float]] = [json.loads(line) for line in lines]
+    if len(tests) != count:
+        raise ValueError(f"llama-batched-bench made {len(tests)} tests of {count}")
+    return tests
 
 
 def _politely(command: list[str]) -> list[str]:

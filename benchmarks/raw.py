@@ -60,6 +60,13 @@ class RawContext:
         llama_h.llama_sampler_free(sampler)
         return tokens
 
+    def compute(self, tokens: list[int]) -> None:
+        """Decode tokens in one batch and wait until that is done."""
+        ids = (llama_h.llama_token * len(tokens))(*tokens)  # the batch points into it
+        if llama_h.llama_decode(self.context, llama_h.llama_batch_get_one(ids, len(tokens))) != 0:
+            raise RuntimeError("llama_decode failed")
+        llama_h.llama_synchronize(self.context)
+
     def close(self) -> None:
         llama_h.llama_free(self.context)
         llama_h.llama_model_free(self.model)

@@ -23,6 +23,8 @@ class Settings:
         inner: Measurements inside one process; its median is the process's value.
         n_ctx: Context of ours; llama-bench takes no more than its test needs.
         n_batch, n_ubatch: llama-bench's defaults.
+        step_target: Seconds that a step may take while anything decodes, for the benchmarks that set it; None: their
+            own.
     """
 
     model: Path
@@ -31,6 +33,7 @@ class Settings:
     n_ctx: int = 4096
     n_batch: int = 2048
     n_ubatch: int = 512
+    step_target: float | None = None
 
     def to_json(self) -> str:
         return json.dumps({**dataclasses.asdict(self), "model": str(self.model)})
@@ -43,11 +46,16 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What one process measured: the value in the benchmark's unit, and other numbers worth seeing."""
+    """What one process measured: the value in the benchmark's unit, and other numbers worth seeing.
+
+    Attributes:
+        outputs: Texts that both sides should have generated alike; `pairs` compares them.
+    """
 
     value: float
     extras: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -55,7 +63,7 @@ class Measurement:
     @classmethod
     def from_json(cls, text: str) -> Measurement:
         values: dict[str, Any] = json.loads(text)
-        return cls(float(values["value"]), values["extras"], values["notes"])
+        return cls(float(values["value"]), values["extras"], values["notes"], tuple(values["outputs"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +71,12 @@ class Goal:
     """The figure to reach.
 
     Attributes:
-        kind: "ratio": ours / theirs is at least `bound`; "difference": ours - theirs is at most `bound`; "value": ours
-            is at most `bound`.
-        bound: In the benchmark's unit, but for a ratio.
+        kind: "ratio": ours / theirs is at least `bound`; "share": ours / theirs is at most `bound`; "difference":
+            ours - theirs is at most `bound`; "value": ours is at most `bound`; "least": ours is at least `bound`.
+        bound: In the benchmark's unit, but for a ratio and a share.
     """
 
-    kind: Literal["ratio", "difference", "value"]
+    kind: Literal["ratio", "share", "difference", "value", "least"]
     bound: float
 
     def met(self, ours: float, theirs: float | None) -> bool:
@@ -79,13 +87,19 @@ class Goal:
         """
         if self.kind == "value":
             return ours <= self.bound
+        if self.kind == "least":
+            return ours >= self.bound
         if theirs is None:
             raise ValueError(f"a goal of kind {self.kind} needs both sides")
-        return ours / theirs >= self.bound if self.kind == "ratio" else ours - theirs <= self.bound
+        if self.kind == "difference":
+            return ours - theirs <= self.bound
+        return ours / theirs >= self.bound if self.kind == "ratio" else ours / theirs <= self.bound
 
     def text(self, unit: str) -> str:
-        if self.kind == "ratio":
-            return f"ratio >= {self.bound:g}"
+        if self.kind in ("ratio", "share"):
+            return f"ratio {'>=' if self.kind == 'ratio' else '<='} {self.bound:.4g}"
+        if self.kind == "least":
+            return f"ours >= {self.bound:g} {unit}"
         return f"{'ours - theirs' if self.kind == 'difference' else 'ours'} <= {self.bound:g} {unit}"
 
 
@@ -101,6 +115,7 @@ class Benchmark:
             to compare with, only a goal for ours.
         goal: None where the number is for information.
         repeats: Processes per side where the usual number does not fit.
+        counts: The values are numbers of things, and 0 is one of them.
     """
 
     name: str
@@ -110,6 +125,7 @@ class Benchmark:
     theirs: Callable[[Settings], Measurement] | None = None
     goal: Goal | None = None
     repeats: int | None = None
+    counts: bool = False
 
     def side(self, name: SideName) -> Callable[[Settings], Measurement]:
         """The function that measures a side.

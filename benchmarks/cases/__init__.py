@@ -1,17 +1,31 @@
-"""The benchmarks, in the order in which they run. A new one is a module here and its place in `MODULES`.
-
-A module has a tuple BENCHMARKS; the functions in it import what they measure when they run, in their own process.
+"""The benchmarks, in the order in which they run: every module here that has a tuple BENCHMARKS, those of one stream
+first. The functions in them import what they measure when they run, in their own process.
 """
 
 from __future__ import annotations
 
-from benchmarks.cases import decode, imports, load, overhead, prompt
+import importlib
+import pkgutil
+
 from benchmarks.registry import Benchmark
 
 __all__ = ["ALL", "find"]
 
-MODULES = (decode, prompt, load, imports, overhead)
-ALL: tuple[Benchmark, ...] = tuple(benchmark for module in MODULES for benchmark in module.BENCHMARKS)
+FIRST = ("decode", "prompt", "load", "imports", "overhead")
+
+
+def _modules() -> list[str]:
+    """Names of the modules here; those that are not named in `FIRST` follow by name."""
+    there = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [*FIRST, *(name for name in there if name not in FIRST)]
+
+
+def _benchmarks(module: str) -> tuple[Benchmark, ...]:
+    found: tuple[Benchmark, ...] = getattr(importlib.import_module(f"{__name__}.{module}"), "BENCHMARKS", ())
+    return found
+
+
+ALL: tuple[Benchmark, ...] = tuple(benchmark for module in _modules() for benchmark in _benchmarks(module))
 
 
 def find(name: str) -> Benchmark:

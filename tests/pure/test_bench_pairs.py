@@ -29,6 +29,7 @@ class Fake:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, busy: list[float] | None = None) -> None:
         self.order: list[SideName] = []
         self.notes: dict[SideName, dict[str, str]] = {"ours": {}, "theirs": {}}
+        self.outputs: dict[SideName, tuple[str, ...]] = {"ours": (), "theirs": ()}
         self.busy = busy or []
         monkeypatch.setattr(benchmarks.pairs, "measure", self.measure)
         monkeypatch.setattr(benchmarks.pairs, "OtherWork", lambda: self)
@@ -38,7 +39,8 @@ class Fake:
         assert side in ("ours", "theirs")
         assert benchmark in (BOTH, ALONE)
         self.order.append(side)
-        return Measurement(99.0 if side == "ours" else 100.0, {"count": float(len(self.order))}, self.notes[side])
+        value, extras = 99.0 if side == "ours" else 100.0, {"count": float(len(self.order))}
+        return Measurement(value, extras, self.notes[side], self.outputs[side])
 
     def taken(self) -> float:
         return self.busy.pop(0) if self.busy else 0.0
@@ -52,7 +54,8 @@ def test_sides_take_turns_and_the_first_of_each_only_warms_up(monkeypatch: pytes
     assert result.comparison.ours.count == 3
     assert result.comparison.ratio == pytest.approx(0.99)
     assert result.met is True
-    assert result.extras == {"count": 6.0}  # the median over ours: the 3rd, 6th and 7th process
+    # medians: ours were the 3rd, 6th and 7th process
+    assert result.extras == {"count": 6.0, "count (theirs)": 5.0}
     assert len(told) == 6
 
 
@@ -81,10 +84,21 @@ def test_different_cpu_backends_are_not_compared(monkeypatch: pytest.MonkeyPatch
     assert run(BOTH, SETTINGS, QUIET, lambda _: None).notes["cpu backend (theirs)"] == "a.so"
 
 
+def test_texts_of_both_sides_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(monkeypatch)
+    fake.outputs = {"ours": ("a", "b", "c"), "theirs": ("a", "x", "c")}
+    assert run(BOTH, SETTINGS, QUIET, lambda _: None).notes["texts"] == "2 of 3 the same on both sides"
+    fake.outputs["theirs"] = ()
+    assert "texts" not in run(BOTH, SETTINGS, QUIET, lambda _: None).notes
+    fake.outputs["theirs"] = ("a",)
+    with pytest.raises(ValueError, match="argument"):
+        run(BOTH, SETTINGS, QUIET, lambda _: None)
+
+
 def test_settings_and_measurements_survive_the_way_between_processes() -> None:
-    settings = Settings(Path("a b.gguf"), threads=7, inner=1, n_ctx=99, n_batch=8, n_ubatch=4)
+    settings = Settings(Path("a b.gguf"), threads=7, inner=1, n_ctx=99, n_batch=8, n_ubatch=4, step_target=0.5)
     assert Settings.from_json(settings.to_json()) == settings
-    measurement = Measurement(0.1, {"x": 2.5}, {"y": "z"})
+    measurement = Measurement(0.1, {"x": 2.5}, {"y": "z"}, ("a text", "another"))
     assert Measurement.from_json(measurement.to_json()) == measurement
 
 
@@ -97,7 +111,7 @@ def test_names_are_unique_and_found() -> None:
 
 def test_comparing_goals_have_something_to_compare_with() -> None:
     for benchmark in ALL:
-        comparing = benchmark.goal is not None and benchmark.goal.kind != "value"
+        comparing = benchmark.goal is not None and benchmark.goal.kind not in ("value", "least")
         assert benchmark.theirs is not None or not comparing, benchmark.name
 
 

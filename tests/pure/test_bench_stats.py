@@ -47,6 +47,16 @@ def test_without_the_other_side_there_is_no_ratio() -> None:
     assert (found.theirs, found.ratio, found.ratio_low, found.ratio_high, found.difference) == (None,) * 5
 
 
+def test_a_count_may_be_zero_and_has_no_ratio_then() -> None:
+    found = compare([32.0, 32.0, 31.0], [0.0, 1.0, 0.0], counts=True)
+    assert found.theirs is not None
+    assert (found.ours.median, found.theirs.median, found.ratio) == (32.0, 0.0, None)
+    with pytest.raises(ValueError, match="measure"):
+        compare([32.0], [0.0])
+    with pytest.raises(ValueError, match="measure"):
+        compare([-1.0], [1.0], counts=True)
+
+
 def test_sides_of_different_length_are_no_pairs() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         compare([1.0, 2.0], [1.0])
@@ -71,6 +81,10 @@ def test_percentile_refuses(values: list[float], share: float) -> None:
         (Goal("difference", 0.2), 1.2, 1.0, True),
         (Goal("difference", 0.2), 1.21, 1.0, False),
         (Goal("difference", 0.2), 0.5, 1.0, True),
+        (Goal("share", 1 / 3), 1.0, 3.0, True),
+        (Goal("share", 1 / 3), 1.01, 3.0, False),
+        (Goal("least", 32), 32.0, 0.0, True),
+        (Goal("least", 32), 31.0, None, False),
         (Goal("value", 60.0), 60.0, None, True),
         (Goal("value", 60.0), 60.1, 1000.0, False),
     ],
@@ -79,7 +93,7 @@ def test_goals(goal: Goal, ours: float, theirs: float | None, met: bool) -> None
     assert goal.met(ours, theirs) is met
 
 
-@pytest.mark.parametrize("kind", ["ratio", "difference"])
+@pytest.mark.parametrize("kind", ["ratio", "share", "difference"])
 def test_a_comparing_goal_needs_both_sides(kind: str) -> None:
     with pytest.raises(ValueError, match="both sides"):
         Goal(kind, 1.0).met(1.0, None)  # type: ignore[arg-type]
@@ -89,6 +103,8 @@ def test_goal_text_names_the_bound_and_the_unit() -> None:
     assert Goal("ratio", 0.97).text("tokens/s") == "ratio >= 0.97"
     assert Goal("difference", 0.2).text("s") == "ours - theirs <= 0.2 s"
     assert Goal("value", 60).text("us") == "ours <= 60 us"
+    assert Goal("share", 1 / 3).text("s") == "ratio <= 0.3333"
+    assert Goal("least", 32).text("requests") == "ours >= 32 requests"
 
 
 def test_a_missing_side_is_an_error() -> None:

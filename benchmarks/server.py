@@ -1,0 +1,175 @@
+"""llama-server for the length of a ``with`` block, and requests to it over loopback. Not for: our own server."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.programs import program
+from benchmarks.registry import Settings
+
+__all__ = ["LlamaServer", "ServerError", "events_of", "mapped_cpu_backend"]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+REQUEST_SECONDS = 300.0
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
+
+class ServerError(Exception):
+    """An answer that is not 200; its text is the server's."""
+
+
+class LlamaServer:
+    """Runs llama-server with the threads and batch sizes of `settings`; other options than `flags` are its defaults.
+
+    Raises:
+        RuntimeError: it ended while starting, or was not ready in time; the message holds the end of its log.
+    """
+
+    def __init__(self, settings: Settings, *flags: str) -> None:
+        self.port = _free_port()
+        options = {
+            "-m": settings.model,
+            "--host": "127.0.0.1",
+            "--port": self.port,
+            "-t": settings.threads,
+            "-tb": settings.threads,
+            "-b": settings.n_batch,
+            "-ub": settings.n_ubatch,
+        }
+        self.command = [str(program("llama-server")), *(str(p) for item in options.items() for p in item), *flags]
+        self.variant = ""
+
+    def __enter__(self) -> LlamaServer:
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self.command, stdout=self._log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._stop()
+            raise
+        self.variant = mapped_cpu_backend(self._process.pid)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stop()
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """POST /completion.
+
+        Raises:
+            ServerError: the answer is an error.
+        """
+        connection = self._post(body)
+        try:
+            response = connection.getresponse()
+            text = response.read().decode()
+            if response.status != 200:
+                raise ServerError(f"{response.status} {text[:300]}")
+            answer: dict[str, Any] = json.loads(text)
+            return answer
+        finally:
+            connection.close()
+
+    def stream(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """POST /completion with streaming: the events as they come. Closing the iterator closes the connection.
+
+        Raises:
+            ServerError: the answer is an error, or one of the events is.
+        """
+        connection = self._post({**body, "stream": True})
+        try:
+            response = connection.getresponse()
+            if response.status != 200:
+                raise ServerError(f"{response.status} {response.read(300).decode(errors='replace')}")
+            for event in events_of(iter(response.readline, b"")):
+                if "error" in event:
+                    raise ServerError(json.dumps(event["error"])[:300])
+                yield event
+        finally:
+            connection.close()
+
+    def _post(self, body: dict[str, Any]) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_SECONDS)
+        connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+        return connection
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"llama-server ended (exit status {self._process.returncode}): {self._log_end()}")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            try:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass  # it does not listen yet
+            finally:
+                connection.close()
+            time.sleep(0.05)
+        raise RuntimeError(f"llama-server was not ready after {START_SECONDS:g} s: {self._log_end()}")
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _log_end(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode(errors="replace")
+
+
+def events_of(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON values of server-sent events, up to ``[DONE]`` or the end."""
+    for line in lines:
+        text = line.decode().strip()
+        if text.startswith("data:"):
+            data = text[len("data:") :].strip()
+            if data == "[DONE]":
+                return
+            event: dict[str, Any] = json.loads(data)
+            yield event
+        elif text.startswith("error:"):
+            yield {"error": text[len("error:") :].strip()}
+
+
+def mapped_cpu_backend(pid: int | str = "self") -> str:
+    """File name of the CPU backend that a process has mapped; empty where the system does not say."""
+    maps = Path(f"/proc/{pid}/maps")
+    found = re.search(r"(libggml-cpu[^/\s]*\.so)", maps.read_text()) if maps.exists() else None
+    return found[1] if found else ""
+
+
+def _end_with_parent() -> None:
+    """In the new process: it ends when the one that started it is killed. Only Linux can be asked for that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
