@@ -13,6 +13,7 @@ from llama_bind.version import __version__
 
 if TYPE_CHECKING:
     from llama_bind.aio import AsyncLlama
+    from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.speculative import PromptLookup
     from llama_bind.errors import LlamaBindError
     from llama_bind.llama import Llama
@@ -27,7 +28,9 @@ _HOMES = {
     "ContextParams": "params",
     "Llama": "llama",
     "LlamaBindError": "errors",
+    "LlamaDiskCache": "cache",
     "LlamaGrammar": "structured.grammar",
+    "LlamaRAMCache": "cache",
     "LlamaState": "values",
     "ModelParams": "params",
     "PromptLookup": "engine.speculative",
@@ -41,7 +44,9 @@ __all__ = [
     "ContextParams",
     "Llama",
     "LlamaBindError",
+    "LlamaDiskCache",
     "LlamaGrammar",
+    "LlamaRAMCache",
     "LlamaState",
     "ModelParams",
     "PromptLookup",

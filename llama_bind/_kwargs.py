@@ -148,6 +148,14 @@ class LlamaKwargs(TypedDict, total=False):
     """
     max_queue: int | None
     """Most requests that wait for their turn. Unset: any number."""
+    cache_ram_bytes: int | None
+    """Host memory for texts that the context has no room for, in bytes. 0: none."""
+    cache_dir: str | PathLike[str] | None
+    """Directory for files of texts that neither context nor host memory have room for; later processes find them. Who
+    can read it can read the texts. Unset: none.
+    """
+    cache_dir_bytes: int | None
+    """Most bytes of all files in cache_dir; those used longest ago go first."""
     engine_process: bool | None
     """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
     last_n_tokens_size: int | None

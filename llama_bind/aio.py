@@ -30,6 +30,7 @@ from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
 
 if TYPE_CHECKING:
     from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.handle import Event, RequestHandle
     from llama_bind.engine.request import Request
 
@@ -349,6 +350,10 @@ class AsyncLlama(Facade):
     async def load_state(self, state: LlamaState) -> None:
         """As `Llama.load_state`."""
         await asyncio.to_thread(self._session.load_state, state)
+
+    async def set_cache(self, cache: LlamaRAMCache | LlamaDiskCache | None) -> None:
+        """As `Llama.set_cache`."""
+        await asyncio.to_thread(self._session.set_cache, cache)
 
     async def reset(self) -> None:
         """As `Llama.reset`."""

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.core.model import Model
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.process import EngineProcess
+    from llama_bind.engine.stats import EngineStats
+    from llama_bind.engine.store import StoreStats
     from llama_bind.session import Session
 
 __all__ = ["Facade"]
@@ -86,6 +89,25 @@ class Facade:
     def model(self) -> Model:
         """The core object, for what this class does not offer."""
         return self._session.model
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine has done since it started, and how long it took; a copy.
+
+        Raises:
+            ClosedError, UnsupportedError: closed, or loaded with vocab_only.
+        """
+        return self._session.engine.stats
+
+    @property
+    def cache(self) -> LlamaRAMCache | LlamaDiskCache | None:
+        """What `set_cache` was given last."""
+        return self._session.cache
+
+    @property
+    def cache_stats(self) -> StoreStats:
+        """What lies outside the context, in host memory and files; zeros where nothing is kept there."""
+        return self._session.started.cache_stats()
 
     @property
     def engine(self) -> Engine | EngineProcess:

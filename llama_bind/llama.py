@@ -26,6 +26,7 @@ from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
     from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.handle import EventQueue, Stream
     from llama_bind.engine.request import Request
 
@@ -348,6 +349,17 @@ class Llama(Facade):
             StateError: it belongs to another model or context, or is damaged; or every sequence runs right now.
         """
         self._session.load_state(state)
+
+    def set_cache(self, cache: LlamaRAMCache | LlamaDiskCache | None) -> None:
+        """Keep texts that the context has no room for in host memory, or in files; None: nowhere.
+
+        A prompt that begins with one of them computes only the rest. Takes the place of what the options
+        `cache_ram_bytes` and `cache_dir` asked for, which can be used together.
+
+        Raises:
+            InputError: not a cache.
+        """
+        self._session.set_cache(cache)
 
     def reset(self) -> None:
         """Forget all texts that are not running."""

@@ -407,6 +407,18 @@ class LlamaParams:
     max_queue: int | None = option(
         None, "Most requests that wait for their turn. Unset: any number.", low=0, high=10**9
     )
+    cache_ram_bytes: int = option(
+        0, "Host memory for texts that the context has no room for, in bytes. 0: none.", low=0, high=2**62
+    )
+    cache_dir: str | PathLike[str] | None = option(
+        None,
+        "Directory for files of texts that neither context nor host memory have room for; later processes find them. "
+        "Who can read it can read the texts. Unset: none.",
+        check=lambda v: None if isinstance(v, (str, PathLike)) else "must be a path",
+    )
+    cache_dir_bytes: int = option(
+        10 * 2**30, "Most bytes of all files in cache_dir; those used longest ago go first.", low=0, high=2**62
+    )
     engine_process: bool = option(
         False, "Run the engine in a child process: a crash of native code ends the requests in it, not the program."
     )

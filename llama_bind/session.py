@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
 from llama_bind.calls import Seeds, read_call, split, token_ids
 from llama_bind.chats import ChatReader
 from llama_bind.drafting import Drafting
 from llama_bind.embeddings import EmbeddingReader, in_windows
-from llama_bind.errors import ClosedError, ContextOverflowError, UnsupportedError
+from llama_bind.errors import ClosedError, ContextOverflowError, InputError, UnsupportedError
 from llama_bind.options import build, validate
 from llama_bind.params import BeamParams, ContextParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Session"]
 
 S = TypeVar("S", TextShape, ChatShape)
+Cache = LlamaRAMCache | LlamaDiskCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Session:
         self.seeds = Seeds(self.params.seed)
         self.drafting = Drafting(self.params)
         self._started: Started | None = None
+        self.cache: Cache | None = None
         self._n_ctx = 0
         self._embeddings: EmbeddingReader | None = None
         self._pairs: PairReader | None = None
@@ -124,6 +127,8 @@ class Session:
         """End running requests and free everything. Any number of times, from any thread."""
         if self._started is not None:
             self._started.close()
+        if self.cache is not None:
+            self.cache.detach(self)
         self.model.close()
 
     @property
@@ -241,6 +246,20 @@ class Session:
         if shape is not None and shape.logprobs and shape.echo:
             shape.prompt_logprobs = lambda: handles[0].prompt_logprobs
         return handles
+
+    # -- caches ----------------------------------------------------------------------------------------------------
+
+    def set_cache(self, cache: Cache | None) -> None:
+        """See `Llama.set_cache`."""
+        if cache is not None and not isinstance(cache, (LlamaRAMCache, LlamaDiskCache)):
+            raise InputError("a cache is a LlamaRAMCache, a LlamaDiskCache, or None", param="cache")
+        started = self.started
+        started.set_cache(None if cache is None else cache.settings)
+        if self.cache is not None:
+            self.cache.detach(self)
+        if cache is not None:
+            cache.attach(self, started.cache_stats)
+        self.cache = cache
 
     # -- state -----------------------------------------------------------------------------------------------------
 

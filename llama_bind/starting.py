@@ -17,6 +17,7 @@ from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelPara
 from llama_bind.values import LlamaState
 
 if TYPE_CHECKING:
+    from llama_bind.cache import CacheSettings
     from llama_bind.core.context import Context
     from llama_bind.core.model import Model
     from llama_bind.drafting import Drafting
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.pooling import PoolingKind
     from llama_bind.engine.process import EngineProcess
+    from llama_bind.engine.store import StoreStats
 
 __all__ = ["Setup", "Started", "load_model", "serve", "start", "start_process"]
 
@@ -37,6 +39,15 @@ class Setup:
     context: ContextParams
     own: LlamaParams
 
+    @property
+    def adapters(self) -> list[AdapterSpec]:
+        """LoRA adapters in their order."""
+        given = self.own.loras or ()
+        specs = [spec if isinstance(spec, AdapterSpec) else AdapterSpec(*spec) for spec in given]
+        if self.own.lora_path is not None:
+            specs.insert(0, AdapterSpec(self.own.lora_path, self.own.lora_scale))
+        return specs
+
 
 @dataclasses.dataclass(frozen=True)
 class Started:
@@ -47,6 +58,8 @@ class Started:
         pooling: How rows of tokens become embeddings; None without `ContextParams.embedding`.
         can_draft: Whether its memory can be cut back, so that wrong guesses can be taken out.
         save_state, load_state: See `states`.
+        set_cache: Keeps texts elsewhere from now on (see `storing`); None: nowhere.
+        cache_stats: What is kept there.
         close: Ends the engine and frees what was made for it, but not the model.
     """
 
@@ -56,6 +69,8 @@ class Started:
     can_draft: bool
     save_state: Callable[[], LlamaState]
     load_state: Callable[[LlamaState], None]
+    set_cache: Callable[[CacheSettings | None], None]
+    cache_stats: Callable[[], StoreStats]
     close: Callable[[], None]
 
 
@@ -80,8 +95,9 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
     from llama_bind.core.layout import with_layout
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.runner import Runner
+    from llama_bind.storing import Storing
 
-    adapters = _load_adapters(model, setup.own)
+    adapters = _load_adapters(model, setup.adapters)
     params, pooling = embedding_options(model, setup.context) if setup.context.embedding else (setup.context, None)
     params = with_layout(model, params)
 
@@ -97,10 +113,12 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
     except BaseException:
         runner.context.close()
         raise
-    engine = Engine(runner, setup.own.max_queue, setup.own.step_target, draft)
+    storing = Storing(setup, runner)
+    engine = Engine(runner, setup.own.max_queue, setup.own.step_target, draft, storing.store)
 
     def close() -> None:
         engine.close()
+        storing.close()
         if draft is not None:
             draft.close()
 
@@ -111,16 +129,15 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
         runner.can_draft,
         functools.partial(states.save_state, engine),
         functools.partial(states.load_state, engine),
+        functools.partial(storing.set, engine),
+        lambda: storing.stats,
         close,
     )
 
 
-def _load_adapters(model: Model, own: LlamaParams) -> list[tuple[Any, float]]:
+def _load_adapters(model: Model, specs: list[AdapterSpec]) -> list[tuple[Any, float]]:
     from llama_bind.core.adapter import Adapter
 
-    specs = [spec if isinstance(spec, AdapterSpec) else AdapterSpec(*spec) for spec in own.loras or ()]
-    if own.lora_path is not None:
-        specs.insert(0, AdapterSpec(own.lora_path, own.lora_scale))
     return [(Adapter.load(model, spec.path), spec.scale) for spec in specs]
 
 
@@ -148,6 +165,8 @@ def start_process(model: Model, setup: Setup) -> Started:
         engine.facts["can_draft"],
         functools.partial(engine.ask, "save_state"),
         functools.partial(engine.ask, "load_state"),
+        functools.partial(engine.ask, "set_cache"),
+        functools.partial(engine.ask, "cache_stats"),
         engine.close,
     )
 
@@ -172,6 +191,11 @@ def serve(setup: Setup, progress: Progress | None) -> Service:
         started.engine,
         started.n_slots,
         close,
-        {"save_state": states.save_state, "load_state": states.load_state},
+        {
+            "save_state": states.save_state,
+            "load_state": states.load_state,
+            "set_cache": lambda _engine, settings: started.set_cache(settings),
+            "cache_stats": lambda _engine: started.cache_stats(),
+        },
         {"model": model.facts(), "can_draft": started.can_draft, "pooling": started.pooling},
     )

@@ -100,8 +100,8 @@ class Steps:
                 sequence.t_start = time.perf_counter()
                 if sequence.request.on_start is not None:
                     sequence.request.on_start()  # before native code touches it: what follows may end the process
+            state, tier = self.keeper.state(admission)  # first: what is saved next may take its place
             self.keeper.before_admission(admission)
-            state, tier = self.keeper.state(admission)
             kept = self._prepare(admission, state)
             self.scheduler.start(admission, kept)
             self.last_slot = admission.slot
@@ -239,7 +239,7 @@ class Steps:
             self.stats.evictions += 1
             self.runner.clear(held.slot)
         elif len(self.scheduler.running) > 1:
-            self.runner.clear(self.scheduler.preempt())
+            self.runner.clear(self.scheduler.relieve())
         else:
             self.desk.fail_plan(plan, error)
 
