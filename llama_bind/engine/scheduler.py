@@ -116,6 +116,7 @@ class Scheduler:
         self.preemptions = 0
         self._fair = False
         self._ended = False  # since the last plan
+        self._full = False  # the memory had less room than was counted: nobody starts until somebody ends
         self._caution = 0.5  # share of the running sequences' future that must fit for another to start
 
     def add(self, sequence: Sequence) -> None:
@@ -134,7 +135,7 @@ class Scheduler:
 
     def next_admission(self) -> Admission | None:
         """The next waiting sequence that can start now, with its slot taken; None when none can."""
-        if not len(self.queue) or not self.slots.n_free:
+        if not len(self.queue) or not self.slots.n_free or (self._full and self.running):
             return None
         for sequence in self.queue.candidates(LOOK_AHEAD):
             match = self.slots.match(sequence) if sequence.reuses else Match()
@@ -333,6 +334,11 @@ class Scheduler:
             evicted.append(oldest)
         return tuple(evicted)
 
+    def relieve(self) -> int:
+        """As `preempt`, where the memory has less room than was counted."""
+        self._full = True
+        return self.preempt()
+
     def preempt(self) -> int:
         """Send the youngest sequence of the lowest priority back to the queue; gives its slot, which is to be cleared.
 
@@ -386,5 +392,5 @@ class Scheduler:
             self.slots.give(sequence.slot, kept, sequence.request.salt)
             if self.cells is not None:
                 self.cells.set(sequence.slot, len(kept))
-        self._ended = True
+        self._ended, self._full = True, False
         sequence.phase = Phase.FINISHED

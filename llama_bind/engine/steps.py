@@ -135,8 +135,8 @@ class Steps:
     def _run_alone(self) -> bool:
         """Generate for the only running sequence until something else is to be done; False if that cannot be."""
         running = self.scheduler.running
-        if len(running) != 1 or not running[0].decoding or running[0].draft:
-            return False
+        if len(running) != 1 or not running[0].decoding or running[0].draft or not running[0].shareable:
+            return False  # the last: its memory is cleared at its end, which cannot be done between two native steps
         sequence = running[0]
         stepper = self.runner.alone(sequence)
         spare = self.scheduler.spare_cells
