@@ -1,0 +1,97 @@
+"""Prompt lookup beside the same calls without it: `Llama(draft_model="prompt-lookup")` and `Llama()`.
+
+`lookup-copy`: the prompt asks to repeat a passage that it contains, greedily; most of the text can be found in the
+prompt. `lookup-plain`: stories and explanations at temperature 0.8, in which little repeats, so that only the cost of
+looking and of wrong guesses shows. One stream. The prompts are computed by a call before, so that the time is that of
+generating. Both sides generate the same tokens, or the measurement fails.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from benchmarks.registry import Benchmark, Goal, Measurement, Settings
+
+__all__ = ["BENCHMARKS"]
+
+PASSAGE = (
+    "The old lighthouse stood at the edge of the bay, where the wind never rested. Each evening Mara climbed the "
+    "ninety-two steps with a lantern in one hand and a tin of oil in the other, counting the gulls that followed her. "
+    "Nobody in the village remembered who had built the tower, but everyone knew the tale of the night when its lamp "
+    "went out and eleven boats were lost on the reef. Since then the keepers had written down every ship that passed, "
+    "its colour, its flag and the weather, in a book bound with fishing line. Mara was the fourth to write in it. On "
+    "the first page the first keeper had drawn a map of the rocks, and beside each rock the name of a boat. She had "
+    "learned those names before she learned to read, and sometimes, when the fog came in, she said them aloud."
+)
+COPY = (f"Repeat the following text exactly, word for word.\n\n{PASSAGE}",)
+PLAIN = (
+    "Tell me a story about a dragon and a baker.",
+    "Explain how rain forms, in detail.",
+    "Write an essay on the history of sea trade.",
+)
+N_COPIED = 160
+N_PLAIN = 128
+
+
+def _measure(
+    settings: Settings, prompts: tuple[str, ...], n_tokens: int, temperature: float, **more: Any
+) -> Measurement:
+    from benchmarks.cases.sides import check_work, open_llama
+    from benchmarks.raw import cpu_variant
+
+    rates: list[float] = []
+    texts: list[str] = []
+    options: dict[str, Any] = {"max_tokens": n_tokens, "ignore_eos": True, "temperature": temperature, "seed": 7}
+    with open_llama(settings, n_seq_max=len(prompts), n_ctx=1024 * len(prompts), **more) as llm:
+        for round_ in range(settings.inner + 1):
+            wall = 0.0
+            for prompt in prompts:
+                start = time.perf_counter()
+                result: Any = llm.create_chat_completion([{"role": "user", "content": prompt}], **options)
+                wall += time.perf_counter() - start
+                check_work(result, generated=n_tokens, cached=None)
+                if not round_:  # the first one computes the prompts
+                    texts.append(result["choices"][0]["message"]["content"])
+            if round_:
+                rates.append(len(prompts) * n_tokens / wall)
+        stats = llm.engine.stats
+    extras = {"guessed": float(stats.drafted_tokens), "held": float(stats.accepted_tokens)}
+    return Measurement(statistics.median(rates), extras, {"cpu backend": cpu_variant()}, tuple(texts))
+
+
+def copying(settings: Settings) -> Measurement:
+    return _measure(settings, COPY, N_COPIED, 0.0, draft_model="prompt-lookup")
+
+
+def copying_without(settings: Settings) -> Measurement:
+    return _measure(settings, COPY, N_COPIED, 0.0)
+
+
+def plain(settings: Settings) -> Measurement:
+    return _measure(settings, PLAIN, N_PLAIN, 0.8, draft_model="prompt-lookup")
+
+
+def plain_without(settings: Settings) -> Measurement:
+    return _measure(settings, PLAIN, N_PLAIN, 0.8)
+
+
+BENCHMARKS = (
+    Benchmark(
+        "lookup-copy",
+        f"a passage of the prompt repeated, {N_COPIED} tokens, with and without prompt lookup",
+        "tokens/s",
+        copying,
+        copying_without,
+        Goal("ratio", 1.5),
+    ),
+    Benchmark(
+        "lookup-plain",
+        f"ordinary text, {len(PLAIN)} x {N_PLAIN} tokens, with and without prompt lookup",
+        "tokens/s",
+        plain,
+        plain_without,
+        Goal("ratio", 0.97),
+    ),
+)
