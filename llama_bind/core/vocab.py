@@ -145,6 +145,12 @@ class Vocab:
         self._need_text()
         return llama_h.llama_vocab_get_text(self.ptr, self._checked(token)) or b""
 
+    def texts(self) -> list[bytes]:
+        """`text` of every token."""
+        self._need_text()
+        pointer, text = self.ptr, resolve(llama_h.llama_vocab_get_text)
+        return [text(pointer, token) or b"" for token in range(self.n_tokens)]
+
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text of any length (``llama_tokenize``).
 
