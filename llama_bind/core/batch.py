@@ -183,6 +183,30 @@ class Batch:
         self.struct.n_tokens = end
         return range(start, end)
 
+    def extend_each(self, tokens: Sequence[int], places: Sequence[int], seq_ids: Sequence[int]) -> range:
+        """Add the next token of several sequences, each with its position, all with output; gives their indices.
+
+        Raises:
+            InputError: they do not fit, the lists differ in length, or a number does not fit in 32 bits.
+        """
+        start: int = self.struct.n_tokens
+        end = start + len(tokens)
+        if self.n_embd:
+            raise self._refused(TypeError())
+        if end > self.capacity or not len(tokens) == len(places) == len(seq_ids):
+            free = self.capacity - start
+            raise InputError(f"{len(tokens)} tokens, positions and sequences, at most {free} of each", param="tokens")
+        try:
+            self.tokens[start:end] = np.array(tokens, np.int32)
+            self.pos[start:end] = np.array(places, np.int32)
+            self.seq_ids[start:end, 0] = np.array(seq_ids, np.int32)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise self._refused(error) from error
+        self.n_seq_id[start:end] = 1
+        self.logits[start:end] = 1
+        self.struct.n_tokens = end
+        return range(start, end)
+
     def extend_embeddings(
         self, rows: npt.ArrayLike, pos: int | npt.ArrayLike, seq_id: int = 0, output_last: bool = False
     ) -> range:

@@ -58,6 +58,7 @@ class Sampler(Handle):
         seed: The seed of the draws, 0 to 2**32 - 2; the same seed, options and logits give the same tokens.
         params: What it was made of.
         is_greedy: Whether it takes the likeliest token, after biases, and remembers nothing: no chain needs to run.
+        has_grammar: Whether a grammar stands beside the chain.
         native_chain: The address of its ``lb_chain``, while it is open.
     """
 
@@ -77,6 +78,7 @@ class Sampler(Handle):
         self._stages = stages
         self._grammar = grammar[0] if grammar else 0
         self._source = grammar[1] if grammar else None
+        self.has_grammar = grammar is not None
         self._accepted: list[int] = []  # tokens that the grammar took
         self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)

@@ -50,7 +50,7 @@ class Stepper:
     @staticmethod
     def can_step(context: Context, sampler: Sampler) -> bool:
         """Whether this context and sampler need nothing from Python between two tokens."""
-        return not (context._carriers or sampler._grammar or context._broken or not context._has_memory)
+        return not (context._carriers or sampler.has_grammar or context._broken or not context._has_memory)
 
     def __enter__(self) -> Any:
         """The function; it raises what `Context.decode` and `Sampler.sample` raise."""

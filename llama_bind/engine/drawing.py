@@ -63,8 +63,10 @@ class Drawing:
         if plain:
             tokens = self._runner.draw([sequence.sampler for sequence in plain], outputs)
             for sequence, token in zip(plain, tokens, strict=True):
-                done = isinstance(token, int)
-                results.append(Sampled(sequence, token) if done else Sampled(sequence, error=token))
+                if isinstance(token, BaseException):
+                    results.append(Sampled(sequence, error=token))
+                else:
+                    results.append(Sampled(sequence, token))
         return results
 
     def _verify(self, chunk: Chunk, index: int) -> list[Sampled]:

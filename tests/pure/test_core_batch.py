@@ -114,3 +114,23 @@ def test_embeddings_and_their_positions() -> None:
     batch.clear()
     batch.extend_embeddings(rows, [[1, 2], [3, 4], [5, 6], [7, 8]])
     assert batch.pos[:8].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_token_each_of_several_sequences() -> None:
+    batch, same = Batch(8, 2), Batch(8, 2)
+    for one in (batch, same):
+        one.append(9, 9, 3)
+    assert batch.extend_each([5, 6, 7], [10, 2, 30], [0, 4, 1]) == range(1, 4)
+    for token, pos, seq in ((5, 10, 0), (6, 2, 4), (7, 30, 1)):
+        same.append(token, pos, seq, True)
+    assert batch.n_tokens == same.n_tokens == 4
+    for name in ("tokens", "pos", "n_seq_id", "logits"):
+        assert getattr(batch, name)[:4].tolist() == getattr(same, name)[:4].tolist()
+    assert batch.seq_ids[:4, 0].tolist() == same.seq_ids[:4, 0].tolist()
+    assert batch.extend_each([], [], []) == range(4, 4)
+    for wrong in (([1] * 5, [1] * 5, [1] * 5), ([1, 2], [1], [1, 2]), ([2**31], [0], [0]), ([0], [2**40], [0])):
+        with pytest.raises(InputError):
+            batch.extend_each(*wrong)
+    assert batch.n_tokens == 4
+    with pytest.raises(InputError, match="extend_embeddings"):
+        Batch(2, embd=4).extend_each([1], [0], [0])
