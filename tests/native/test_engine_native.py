@@ -108,7 +108,7 @@ def assert_same_unless_tied(result: Any, alone: Any) -> None:
     got, want = result["choices"][0]["logprobs"], alone["choices"][0]["logprobs"]
     for token, expected, likely in zip(got["tokens"], want["tokens"], want["top_logprobs"], strict=True):
         if token != expected:
-            assert likely[expected] - likely[token] < 0.02
+            assert likely[expected] - likely.get(token, -99.0) < 0.1
             return
 
 

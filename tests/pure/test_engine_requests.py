@@ -185,7 +185,11 @@ def test_a_memory_with_less_room_than_was_counted_preempts_too() -> None:
     handles = [engine.submit(Request(prompt=[10 * i + 1], max_tokens=8)) for i in range(4)]
     assert [text_of(h)[0] for h in handles] == [counted(10 * i + 2, 8) for i in range(4)]
     assert refused
-    runner.run = lambda plan: (_ for _ in ()).throw(NoCellsError("full", code=1))  # type: ignore[method-assign]
+
+    def full(_: object) -> Any:
+        raise NoCellsError("full", code=1)
+
+    runner.run = full  # type: ignore[method-assign]
     with pytest.raises(NoCellsError):
         list(engine.submit(Request(prompt=[1])))
     engine.close()
