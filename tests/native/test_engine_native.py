@@ -60,7 +60,7 @@ def test_a_cache_in_host_memory_gives_back_what_slots_lost(kind: str) -> None:
     prompts = [f"{i} {LONG}" for i in range(4)]
     with tiny(kind, n_ctx=1024, n_seq_max=1, cache_ram_bytes=1 << 28, file={"n_ctx_train": 2048}) as llm:
         first = [text_of(llm(p, **GREEDY)) for p in prompts]
-        again = [llm(p, **GREEDY) for p in prompts]
+        again: list[Any] = [llm(p, **GREEDY) for p in prompts]
         assert [text_of(r) for r in again] == first
         assert all(r["usage"]["prompt_tokens_details"]["cached_tokens"] > 100 for r in again[:3])
 
@@ -69,7 +69,7 @@ def test_memory_that_cannot_be_cut_shares_a_system_prompt_through_checkpoints() 
     assert CHECKPOINT_BYTES > 0
     prompts = [f"{LONG}{i} hello" for i in range(5)]
     with tiny("mamba", n_ctx=1024, n_seq_max=2, file={"n_ctx_train": 2048}) as llm:
-        results = [llm(p, **GREEDY) for p in prompts]
+        results: list[Any] = [llm(p, **GREEDY) for p in prompts]
         cached = [r["usage"]["prompt_tokens_details"]["cached_tokens"] for r in results]
         assert cached[:2] == [0, 0]
         assert min(cached[2:]) > 100
@@ -80,7 +80,7 @@ def test_memory_that_cannot_be_cut_shares_a_system_prompt_through_checkpoints() 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["apart", "unified", "one"])
 def test_a_text_that_shifts_is_longer_than_the_context(layout: dict[str, Any]) -> None:
     with tiny(n_ctx=256, **layout) as llm:
-        result = llm("Hello", temperature=0.0, max_tokens=700, context_overflow="shift", n_keep=4)
+        result: Any = llm("Hello", temperature=0.0, max_tokens=700, context_overflow="shift", n_keep=4)
         assert result["usage"]["completion_tokens"] == 700
         assert llm("Hello", temperature=0.0, max_tokens=700)["choices"][0]["finish_reason"] == "length"
 
@@ -97,7 +97,7 @@ def test_overflow_of_the_prompt() -> None:
             "finish_reason": "length",
         }
         for policy in ("truncate", "shift"):
-            result = llm(prompt, context_overflow=policy, max_tokens=40, temperature=0.0)
+            result: Any = llm(prompt, context_overflow=policy, max_tokens=40, temperature=0.0)
             assert result["usage"]["prompt_tokens"] <= 256
             assert result["usage"]["completion_tokens"] == 40
 
@@ -125,7 +125,7 @@ def test_more_than_the_cells_hold_all_finish_with_the_right_texts() -> None:
 
 
 def test_reproducible_texts_do_not_depend_on_what_else_runs() -> None:
-    options = {"reproducible": True, "temperature": 1.0, "seed": 5, "max_tokens": 40}
+    options: dict[str, Any] = {"reproducible": True, "temperature": 1.0, "seed": 5, "max_tokens": 40}
     with tiny(n_ctx=512, kv_unified=False, n_seq_max=4) as llm:
         want = text_of(llm(LONG, **options))
         stop = threading.Event()

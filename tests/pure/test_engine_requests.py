@@ -189,7 +189,7 @@ def test_a_memory_with_less_room_than_was_counted_preempts_too() -> None:
     def full(_: object) -> Any:
         raise NoCellsError("full", code=1)
 
-    runner.run = full  # type: ignore[method-assign]
+    runner.run = full  # type: ignore[method-assign, assignment]
     with pytest.raises(NoCellsError):
         list(engine.submit(Request(prompt=[1])))
     engine.close()

@@ -271,7 +271,7 @@ def test_when_cells_run_out_the_youngest_of_the_lowest_priority_goes_back_and_co
     compute(scheduler)
     scheduler._caution = 0.0
     admit(scheduler, high, young)
-    went_back = []
+    went_back: list[int] = []
     for _ in range(300):
         if scheduler.idle:
             break
