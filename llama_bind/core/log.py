@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections import deque
@@ -47,6 +48,12 @@ class Line(NamedTuple):
 
 _lock = threading.RLock()
 _open: dict[int, tuple[int, str]] = {}
+_ABORTED = re.compile(
+    r"(graph_compute: .* failed with error 1"
+    r"|process_ubatch: failed to compute graph, compute status: 1"
+    r"|llama_decode: failed to decode, ret = 2)"
+)
+"""Native code reports an abort that was asked for (a cancel, a deadline) as an error."""
 _recent: deque[Line] = deque(maxlen=400)
 _captures: list[list[Line]] = []
 _count = 0
@@ -69,7 +76,7 @@ def feed(level: int, text: str) -> None:
         if rest:
             _open[thread] = (line_level, rest)
     for line in done:
-        logger.log(line.level, "%s", line.text)
+        logger.log(logging.DEBUG if _ABORTED.fullmatch(line.text) else line.level, "%s", line.text)
 
 
 def _keep(level: int, text: str, thread: int) -> Line:

@@ -99,3 +99,9 @@ def test_what_interrupts_the_callback_is_raised_later(monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt):
         log.raise_pending()
     log.raise_pending()
+
+
+def test_an_abort_that_was_asked_for_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "llama_bind")
+    log.feed(4, "llama_decode: failed to decode, ret = 2\nllama_decode: failed to decode, ret = -3\n")
+    assert [r.levelno for r in caplog.records[-2:]] == [logging.DEBUG, logging.ERROR]
