@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from llama_bind.errors import ContextOverflowError, InputError, UnknownOptionErr
 from tests import llamas
 from tests.beams import Model, plain_search
 from tests.core_helpers import make_context, model_file, shared_model
+from tests.tiny_gguf import write_tiny_llama
 
 # With flash attention on the CPU, logits of these models differ by 1e-2 with the cells that a text lies in.
 shared = functools.partial(llamas.shared, flash_attn=False)
@@ -76,6 +78,16 @@ def test_the_best_texts_of_two_tokens_are_those_that_trying_all_of_them_finds() 
     got = llm.beam_search(prompt, beam_width=200, max_tokens=2)
     assert [b.tokens for b in got[:40]] == [tokens for tokens, _ in everything[:40]]
     assert [b.score for b in got[:40]] == pytest.approx([score for _, score in everything[:40]], abs=1e-3)
+
+
+def test_a_text_whose_likeliest_token_ends_it(tmp_path: Path) -> None:
+    llm = shared()
+    likeliest = llm.beam_search("Hello", beam_width=1, max_tokens=1)[0].tokens[0]
+    changed = {"tokenizer.ggml.eos_token_id": likeliest}
+    with Llama(write_tiny_llama(tmp_path / "model.gguf", metadata=changed), n_ctx=256, n_threads=1) as ending:
+        (beam,) = ending.beam_search("Hello", beam_width=1, max_tokens=5, length_penalty=0.0)
+        assert (beam.tokens, beam.text, beam.finish_reason) == ((likeliest,), "", "stop")
+        assert all(likeliest not in b.tokens for b in ending.beam_search("Hello", max_tokens=3, ignore_eos=True))
 
 
 def test_a_beam_of_one_is_greedy() -> None:

@@ -234,6 +234,17 @@ def test_guessing_ahead_does_not_change_the_text(options: dict[str, Any]) -> Non
             assert 0 < guessing.engine.stats.accepted_tokens < guessing.engine.stats.drafted_tokens
 
 
+def test_guesses_that_hold_count_towards_min_tokens() -> None:
+    llm = shared()
+    prompt = llm.tokenize("Hello", True, True)
+    options: dict[str, Any] = {"max_tokens": 20, "temperature": 0, "logit_bias": {llm.token_eos(): 100.0}}
+    want = generated(llm, prompt, min_tokens=7, **options)
+    assert len(want) == 7
+    with tiny(draft_model=lambda ids: [*want, llm.token_eos(), 5][len(ids) - len(prompt) :][:4]) as guessing:
+        assert generated(guessing, prompt, min_tokens=7, **options) == want
+        assert guessing.engine.stats.accepted_tokens > 0
+
+
 def test_log_probabilities_stay_those_of_the_model() -> None:
     llm = shared()
     free = llm("Hello", max_tokens=1, logprobs=5, **GREEDY)["choices"][0]["logprobs"]
@@ -283,6 +294,17 @@ def test_a_grammar_and_rules_hold_together() -> None:
     with pytest.raises(GrammarError, match="allow"):
         llm("x", grammar='root ::= "a" "b"', bad_words=[a], max_tokens=8, mirostat_mode=1)
     assert text_of(llm("x", grammar='root ::= "a" "b"', max_tokens=8, temperature=0)) == "ab"
+
+
+def test_a_masked_token_is_refused_also_where_the_grammar_takes_it() -> None:
+    with tiny(file={"tokenizer": "spm"}) as llm:
+        last = llm.n_vocab() - 1  # what a draw from nothing but masked tokens gives
+        smile = llm.detokenize([last]).decode()
+        options: dict[str, Any] = {"grammar": f'root ::= "{smile}"+', "max_tokens": 2, "samplers": []}
+        allowed = [last, *llm.tokenize("12", False)]
+        assert text_of(llm("x", allowed_token_ids=allowed, **options)) == 2 * smile
+        with pytest.raises(GrammarError, match="only tokens that other options ban"):
+            llm("x", allowed_token_ids=allowed, bad_words=[[last]], **options)
 
 
 def test_a_place_with_nothing_left_fails_that_request_alone() -> None:

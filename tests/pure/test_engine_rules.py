@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_rules_that_leave_nothing_are_refused(rules: dict[str, Any], param: str)
     with pytest.raises(InputError, match="leave no token to choose; allow more or ban less") as caught:
         TokenRules(N, **rules)
     assert caught.value.param == param
+
+
+def test_rules_travel_to_another_process() -> None:
+    rules = TokenRules(N, frozenset({1}), 2, ((4,), (1, 2)), frozenset(range(20)))
+    copy = pickle.loads(pickle.dumps(rules))
+    assert copy == rules
+    assert all(banned(copy, before, n) == banned(rules, before, n) for before in ([1], [3]) for n in (0, 5))
 
 
 @given(
