@@ -165,7 +165,7 @@ def start_process(model: Model, setup: Setup) -> Started:
         engine.facts["can_draft"],
         functools.partial(engine.ask, "save_state"),
         functools.partial(engine.ask, "load_state"),
-        functools.partial(engine.ask, "set_cache"),
+        functools.partial(engine.set, "set_cache"),
         functools.partial(engine.ask, "cache_stats"),
         engine.close,
     )

@@ -55,7 +55,23 @@ def fake(progress: Progress | None = None, *, n_seq_max: int = 2, **operations: 
             if progress(share) is False:
                 raise RuntimeError("the load was stopped")
     engine = Engine(FakeRunner(FakeContext(n_ctx=2048, n_seq_max=n_seq_max), next_token))  # type: ignore[arg-type]
-    return Service(engine, n_seq_max, engine.close, {"echo": echo, **operations}, {"pid": os.getpid()})
+    return Service(
+        engine,
+        n_seq_max,
+        engine.close,
+        {"echo": echo, "note": note, "noted": lambda _engine: list(NOTES), **operations},
+        {"pid": os.getpid()},
+    )
+
+
+NOTES: list[str] = []
+
+
+def note(_engine: Engine, text: str) -> None:
+    """An operation with an effect that a new process does not have."""
+    if not text:
+        raise ValueError("an empty note")
+    NOTES.append(text)
 
 
 def echo(_engine: Engine, value: Any) -> Any:

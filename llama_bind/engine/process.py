@@ -104,6 +104,11 @@ class EngineProcess:
         self._check_fork()
         return self._supervisor.ask(name, arguments)
 
+    def set(self, name: str, *arguments: Any) -> Any:
+        """As `ask`, for what is to stay: each process that is started later is asked the same, before its requests."""
+        self._check_fork()
+        return self._supervisor.ask(name, arguments, keep=True)
+
     def forget(self) -> None:
         """Clear the memory of all slots that are not running."""
         self.ask("forget")

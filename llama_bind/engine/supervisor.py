@@ -42,6 +42,8 @@ __all__ = ["Supervisor"]
 MOST_FAILED_LOADS = 3
 MOST_LOST_STARTS = 3
 """How often a request may be in a process that died before any request was started in it."""
+HARMLESS = ("stats", "forget")
+"""Operations that can be asked again of another process."""
 BACKOFF = 0.5
 """Seconds before another start after the first failed load; each further one doubles them."""
 CLOSE_TIMEOUT = 10.0
@@ -67,12 +69,13 @@ class Record:
 
 @dataclasses.dataclass(eq=False)
 class Ask:
-    """An operation that somebody waits for: gets (value, error)."""
+    """An operation that somebody waits for: gets (value, error). `keep`: it is asked of every later process too."""
 
     number: int
     name: str
     arguments: tuple[Any, ...]
     box: SimpleQueue[tuple[Any, BaseException | None]]
+    keep: bool
     sent: bool = False
 
 
@@ -99,6 +102,7 @@ class Supervisor:
         self._records: dict[int, Record] = {}
         self._numbers: dict[RequestHandle, int] = {}
         self._asks: dict[int, Ask] = {}
+        self._kept: dict[str, Ask] = {}  # the last of each name
         self._next_number = 0
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -136,12 +140,12 @@ class Supervisor:
             self._inbox.put(lambda: self._cancel(handle))
             self._wake()
 
-    def ask(self, name: str, arguments: tuple[Any, ...]) -> Any:
+    def ask(self, name: str, arguments: tuple[Any, ...], *, keep: bool = False) -> Any:
         box: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         with self.lock:
             self.check_open()
             self._next_number += 1
-            asked = Ask(self._next_number, name, arguments, box)
+            asked = Ask(self._next_number, name, arguments, box, keep)
             self._inbox.put(lambda: self._ask(asked))
         self._wake()
         value, error = box.get()
@@ -323,6 +327,8 @@ class Supervisor:
         elif kind == "answer":
             asked = self._asks.pop(values[0], None)
             if asked is not None:
+                if asked.keep and values[2] is None:
+                    self._kept[asked.name] = asked
                 asked.box.put((values[1], None if values[2] is None else unpack_error(values[2])))
         elif kind == "ready":
             self._on_ready(values[0])
@@ -358,6 +364,8 @@ class Supervisor:
         if self.stopping.is_set():
             return
         self.news.put(("ready", None))
+        for asked in self._kept.values():
+            self._send_ask(asked)  # its answer is for nobody
         for record in list(self._records.values()):
             self._send_record(record)
         for asked in self._asks.values():
@@ -388,6 +396,8 @@ class Supervisor:
                 self._end(record, EngineCrashedError(code, stderr))
             record.sent = False
         for asked in [asked for asked in self._asks.values() if asked.sent]:
+            if asked.name in HARMLESS:
+                continue  # the next process is asked
             del self._asks[asked.number]
             asked.box.put((None, EngineCrashedError(code, stderr)))
 

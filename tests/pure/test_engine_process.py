@@ -182,6 +182,28 @@ def test_operations_are_asked_by_name(shared: EngineProcess) -> None:
     assert shared.stats.finished == finished + 1
 
 
+def test_what_was_set_is_set_again() -> None:
+    with engine_of() as engine:
+        engine.set("note", "first")
+        engine.set("note", "second")
+        with pytest.raises(ValueError, match="empty"):
+            engine.set("note", "")
+        engine.ask("note", "third")
+        assert engine.ask("noted") == ["first", "second", "third"]
+        for i in range(2):
+            os.kill(pid_of(engine), signal.SIGKILL)
+            until(lambda: engine.restarts > i)  # noqa: B023
+            until(lambda: engine.ask("noted") == ["second"])
+
+
+def test_statistics_can_be_read_while_it_crashes(shared: EngineProcess) -> None:
+    pid = pid_of(shared)
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+    assert shared.stats.running == 0
+    assert shared.process_id != pid
+
+
 def test_the_log_comes_here(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "llama_bind"), engine_of(fakes.talking):
         until(lambda: "hello from there" in caplog.messages)
@@ -278,8 +300,8 @@ def test_timeouts_go_on_while_the_process_restarts(tmp_path: Path) -> None:
     slow = functools.partial(fakes.slowly, 1.0)
     with engine_of(fakes.only, 1, str(tmp_path / "n"), slow, n_seq_max=1) as engine:
         first = engine.submit(Request(prompt=[SLOW], max_tokens=300))
+        blocker = engine.submit(Request(prompt=[SLOW], max_tokens=20))
         late = engine.submit(Request(prompt=[1], max_tokens=3, queue_timeout=0.9))
-        blocker = engine.submit(Request(prompt=[SLOW], max_tokens=20, priority=1))
         next(iter(first))
         os.kill(pid_of(engine), signal.SIGKILL)
         with pytest.raises(EngineCrashedError):
@@ -482,6 +504,19 @@ def test_cancel_while_it_restarts(tmp_path: Path) -> None:
         assert time.perf_counter() - begun < 0.5
         assert (finish.reason, finish.usage.prompt_tokens, finish.seed) == ("cancelled", 2, 5)
         assert text_of(other)[0] == " 2"
+
+
+def test_what_was_cancelled_is_not_run_again() -> None:
+    with engine_of(n_seq_max=1) as engine:
+        running, waiting, kept = (engine.submit(Request(prompt=[SLOW], max_tokens=n)) for n in (400, 400, 2))
+        next(iter(running))
+        os.kill(pid_of(engine), signal.SIGSTOP)
+        running.cancel()
+        waiting.cancel()
+        os.kill(pid_of(engine), signal.SIGKILL)
+        assert text_of(running)[1].reason == text_of(waiting)[1].reason == "cancelled"
+        assert text_of(kept)[1].reason == "length"
+        assert engine.stats.requests == 1
 
 
 def test_ten_thousand_requests() -> None:
