@@ -153,7 +153,7 @@ class Drawing:
             sequence.prompt_logprobs.append(None)
         for i in range(chunk.count):
             following = chunk.start + i + 1
-            if following < sequence.n_prompt:
+            if len(sequence.prompt_logprobs) == following < sequence.n_prompt:  # else known before it was preempted
                 token = int(sequence.tokens[following])
                 entry = self._logprob(
                     self._runner.context.logits(index + i), token, sequence.request.prompt_logprobs or 0

@@ -156,3 +156,15 @@ def test_the_layout_follows_what_is_asked_for() -> None:
         assert (llm.n_ctx(), llm.engine.stats.cells_total) == (512, 1536), "little memory: each has its own"
     with tiny(n_ctx=512, n_seq_max=3, kv_unified=True) as llm:
         assert (llm.n_ctx(), llm.engine.stats.cells_total) == (512, 512)
+
+
+def test_log_probabilities_of_a_prompt_come_once_though_it_is_computed_again() -> None:
+    options: dict[str, Any] = {"echo": True, "logprobs": 1, "temperature": 0.0, "max_tokens": 60}
+    prompts = [f"{i} the hello world in an hour {i}" for i in range(10)]
+    with tiny(n_ctx=256, kv_unified=True, n_seq_max=10) as llm:
+        results = at_once(llm, prompts, **options)
+        assert llm.engine.stats.preemptions > 0
+        for prompt, result in zip(prompts, results, strict=True):
+            logprobs = result["choices"][0]["logprobs"]
+            assert len(logprobs["tokens"]) == len(llm.tokenize(prompt.encode())) + 60
+            assert logprobs["token_logprobs"].count(None) == 1
