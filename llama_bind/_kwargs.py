@@ -91,11 +91,11 @@ class LlamaKwargs(TypedDict, total=False):
     yarn_orig_ctx: int | None
     """YaRN original context; 0: the model's."""
     pooling_type: int | str | None
-    """How embeddings of tokens become one: unspecified (the model's), none, mean, cls, last, rank."""
+    """How embeddings of tokens become one: unspecified (the model's, else mean), none, mean, cls, last, rank."""
     attention_type: int | str | None
     """Attention for embeddings: unspecified (the model's), causal, non_causal."""
     embedding: bool | None
-    """Make embeddings; see `Llama.embed`."""
+    """Make embeddings (and text too, where the model can); see `Llama.embed`."""
     offload_kqv: bool | None
     """Keep the K and V cache on the GPU."""
     op_offload: bool | None

@@ -166,7 +166,7 @@ class ContextParams:
     yarn_orig_ctx: int = option(0, "YaRN original context; 0: the model's.", low=0, high=2**31 - 1)
     pooling_type: int | str = option(
         "unspecified",
-        "How embeddings of tokens become one: unspecified (the model's), none, mean, cls, last, rank.",
+        "How embeddings of tokens become one: unspecified (the model's, else mean), none, mean, cls, last, rank.",
         choices=("unspecified", "none", "mean", "cls", "last", "rank", -1, 0, 1, 2, 3, 4),
     )
     attention_type: int | str = option(
@@ -174,7 +174,7 @@ class ContextParams:
         "Attention for embeddings: unspecified (the model's), causal, non_causal.",
         choices=("unspecified", "causal", "non_causal", -1, 0, 1),
     )
-    embedding: bool = option(False, "Make embeddings; see `Llama.embed`.")
+    embedding: bool = option(False, "Make embeddings (and text too, where the model can); see `Llama.embed`.")
     offload_kqv: bool = option(True, "Keep the K and V cache on the GPU.")
     op_offload: bool = option(True, "Compute big operations on host tensors on the GPU.")
     flash_attn: bool | str | None = option(

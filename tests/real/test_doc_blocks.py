@@ -17,6 +17,7 @@ import pytest
 from llama_bind.hub import resolve_model
 from tests.docs import shell
 from tests.docs.pages import ROOT, Block, blocks, name_of, pages
+from tests.rerankers import bert_reranker
 
 RUNNER = ROOT / "tests" / "docs" / "run_blocks.py"
 SHELLS = ("sh", "bash", "console")
@@ -38,9 +39,10 @@ PYTHON_PAGES = [pytest.param(p, id=name_of(p)) for p in pages() if any(b.languag
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with what the blocks name: a model and an adapter for it."""
+    """A working directory with what the blocks name: a model, an adapter for it, a reranker."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "model.gguf").symlink_to(resolve_model("smollm2-135m-instruct").resolve())
+    (folder / "reranker.gguf").symlink_to(bert_reranker())
     write_adapter(folder / "adapter.gguf")
     return folder
 
