@@ -20,7 +20,7 @@ from llama_bind.engine.sequence import Sequence
 from llama_bind.errors import ModelNotFoundError
 from tests.fakes import FakeContext, FakeRunner, count_up
 
-SEGV, ABORT, KILL, EXIT, SLOW, RAISE, FAIL_ENGINE = 901, 902, 903, 904, 905, 906, 907
+SEGV, ABORT, KILL, EXIT, SLOW, RAISE, FAIL_ENGINE = 901, 911, 921, 931, 941, 951, 961
 """The fake model's answer to these tokens: it ends its process in this way, takes 20 ms a token, or raises."""
 
 
@@ -34,11 +34,12 @@ def next_token(sequence: Sequence) -> int:
         time.sleep(0.02)
         return 500 if last == SLOW else last + 1
     if last == SEGV:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)  # in this thread, so that it goes no further
     elif last == ABORT:
         os.abort()
     elif last == KILL:
         os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
     elif last == EXIT:
         os._exit(7)
     elif last == RAISE:
@@ -90,7 +91,7 @@ def missing(_progress: Progress | None = None, **_options: Any) -> Service:
 def crashing(_progress: Progress | None = None, **_options: Any) -> Service:
     sys.stderr.write("about to crash\n")
     sys.stderr.flush()
-    os.kill(os.getpid(), signal.SIGSEGV)
+    signal.raise_signal(signal.SIGSEGV)
     raise AssertionError("not reached")
 
 
