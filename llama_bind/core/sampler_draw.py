@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llama_bind.core.handle import pin_all, unpin_all
+from llama_bind.core.handle import Resource, pin_all, unpin_all
 from llama_bind.core.sampler_chain import Stage, remembers
 from llama_bind.core.sampler_native import native
 from llama_bind.errors import InputError, NativeAbortError
@@ -111,7 +111,8 @@ class Drawer:
         self._chains = np.zeros(capacity, np.uintp)
         self._tokens = np.zeros(capacity, np.int32)
         self._addresses = tuple(array.ctypes.data for array in (self._outputs, self._chains, self._tokens))
-        self._last: list[Sampler] = []
+        self._last: list[Sampler] = []  # mostly the same as in the step before
+        self._resources: list[Resource] = []
 
     def draw(self, samplers: list[Sampler], outputs: list[int]) -> list[int | BaseException]:
         """For each output the token that its sampler chooses and accepts, or why it chose none.
@@ -129,9 +130,9 @@ class Drawer:
             raise InputError(f"draw for at most {len(self._tokens)} samplers, each with one output", param="samplers")
         if samplers != self._last:
             self._chains[:count] = [sampler.native_chain for sampler in samplers]
-            self._last = samplers
+            self._last, self._resources = samplers, [sampler._resource for sampler in samplers]
         self._outputs[:count] = outputs
-        resources = [sampler._resource for sampler in samplers]
+        resources = self._resources
         with self._context._use_guard as pointer:
             pin_all(resources)
             try:

@@ -85,7 +85,7 @@ def row_of(rng: np.random.Generator, kind: str) -> Logits:
     elif kind == "infinities":
         row[rng.integers(0, n, 3)] = [np.inf, -np.inf, np.inf]
     elif kind == "nan":
-        row[rng.integers(0, n, rng.integers(1, 5))] = np.nan
+        row[rng.integers(0, rng.choice([40, n]), rng.integers(1, 5))] = np.nan
     elif kind == "huge":
         row *= np.float32(10.0 ** rng.integers(3, 36))
     elif kind == "zeros of both signs":
