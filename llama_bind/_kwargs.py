@@ -133,8 +133,9 @@ class LlamaKwargs(TypedDict, total=False):
     tokenizer: Any
     """Object with tokenize(bytes, add_bos, special) that turns prompts into tokens in the model's place."""
     draft_model: Callable[[Any], Any] | str | PathLike[str] | None
-    """Guesses next tokens, which are checked together: prompt-lookup, a smaller GGUF model with the same vocabulary
-    (file or known name); in Python also `PromptLookup()` or a function of the ids.
+    """Guesses next tokens, which are checked together: prompt-lookup, mtp (the model's own multi-token-prediction
+    layers), a smaller GGUF model with the same vocabulary (file or known name); in Python also `PromptLookup()` or
+    a function of the ids.
     """
     draft_max: int | None
     """Most tokens guessed at once."""

@@ -339,8 +339,8 @@ class RequestParams:
     )
     n_draft: int | None = option(
         None,
-        "Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number turns "
-        "prompt lookup on.",
+        "Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number "
+        "turns prompt lookup on.",
         low=0,
         high=MAX_DRAFT,
     )
@@ -386,8 +386,9 @@ class LlamaParams:
     )
     draft_model: Callable[[Any], Any] | str | PathLike[str] | None = option(
         None,
-        "Guesses next tokens, which are checked together: prompt-lookup, a smaller GGUF model with the same vocabulary "
-        "(file or known name); in Python also `PromptLookup()` or a function of the ids.",
+        "Guesses next tokens, which are checked together: prompt-lookup, mtp (the model's own multi-token-prediction "
+        "layers), a smaller GGUF model with the same vocabulary (file or known name); in Python also `PromptLookup()` "
+        "or a function of the ids.",
         check=lambda v: None if callable(v) or isinstance(v, (str, PathLike)) else "must be a name, path or function",
     )
     draft_max: int = option(16, "Most tokens guessed at once.", low=1, high=MAX_DRAFT)

@@ -71,6 +71,7 @@ class Session:
         self.model_path = os.fspath(model_path)
         self.seeds = Seeds(self.params.seed)
         self.drafting = Drafting(self.params)
+        self.model_params = self.drafting.loading(self.model_params)
         self._started: Started | None = None
         self.cache: Cache | None = None
         self._n_ctx = 0

@@ -105,11 +105,12 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
         context = Context.create(model, params)
         if adapters:
             context.set_adapters(adapters)
+        drafting.prepare(context)
         return context
 
     runner = Runner(make_context)
     try:
-        draft = drafting.load(runner.context, can_draft=runner.can_draft)
+        draft = drafting.load(runner)
     except BaseException:
         runner.context.close()
         raise

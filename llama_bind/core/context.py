@@ -98,7 +98,12 @@ class Context(Handle):
 
     @classmethod
     def create(
-        cls, model: Model, params: ContextParams | None = None, *, n_ctx_default: int = DEFAULT_N_CTX
+        cls,
+        model: Model,
+        params: ContextParams | None = None,
+        *,
+        n_ctx_default: int = DEFAULT_N_CTX,
+        ctx_type: int = llama_h.LLAMA_CONTEXT_TYPE_DEFAULT,
     ) -> Context:
         """Make a context.
 
@@ -106,6 +111,7 @@ class Context(Handle):
             model: a model with weights.
             params: options; what is unset is decided here (see `ContextParams`).
             n_ctx_default: most tokens of context when ``params.n_ctx`` is unset.
+            ctx_type: which of the model's graphs it runs, a ``LLAMA_CONTEXT_TYPE_*`` number (see ``nextn``).
 
         Raises:
             InputError: an option that cannot be used.
@@ -116,6 +122,7 @@ class Context(Handle):
             raise ContextError("the model was loaded with vocab_only=True: it has no weights to compute with")
         with pinned(model._resource) as model_pointer:
             struct = native_context_params(model, params, n_ctx_default)
+            struct.ctx_type = ctx_type
             owned = Owned()
             set_callbacks(struct, params, owned)
             place = log.mark()

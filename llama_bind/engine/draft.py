@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from llama_bind.engine.guessing import Wanted
 from llama_bind.errors import ContextError, InputError, NoCellsError
 from llama_bind.params import ContextParams
 
-__all__ = ["DraftModel", "check_same_vocabulary"]
+__all__ = ["DraftModel", "check_same_vocabulary", "likeliest"]
 
 Tokens = npt.NDArray[np.int32]
 
@@ -115,8 +115,8 @@ class DraftModel:
             self._batch.clear()
             places = []
             for slot, index in ready:
-                token = self._likeliest(index)
-                if token is None:
+                token = likeliest(self.context.logits(index), self._min_p, self._eog)
+                if token is None or token >= self._n_usable:
                     continue
                 guesses.setdefault(slot, []).append(token)
                 if len(guesses[slot]) < most[slot]:
@@ -206,18 +206,18 @@ class DraftModel:
         self.context.memory.seq_rm(slot, -1, -1)
         self._held.pop(slot, None)
 
-    def _likeliest(self, index: int) -> int | None:
-        """The likeliest next token at an output; None where it is too unlikely, ends the text, or is unknown there."""
-        logits = self.context.logits(index)
-        token = int(logits.argmax())
-        if token >= self._n_usable or token in self._eog:
+
+def likeliest(logits: npt.NDArray[np.float32], min_p: float, ends: Collection[int]) -> int | None:
+    """The likeliest token; None where its probability is below `min_p`, or where it ends the text."""
+    token = int(logits.argmax())
+    if token in ends:
+        return None
+    if min_p > 0:
+        peak = float(logits[token])
+        others = logits[logits > peak - 20]  # the rest adds up to nothing
+        if 1 / float(np.exp(others - peak).sum()) < min_p:
             return None
-        if self._min_p > 0:
-            peak = float(logits[token])
-            others = logits[logits > peak - 20]  # the rest adds up to nothing
-            if 1 / float(np.exp(others - peak).sum()) < self._min_p:
-                return None
-        return token
+    return token
 
 
 def _common(held: Tokens | None, tokens: Tokens) -> int:

@@ -1,4 +1,4 @@
-"""Computes a step plan on a context: the only module of the engine that imports core.
+"""Computes a step plan on a context: besides what drafts (draft, mtp) the only module of the engine that imports core.
 
 Not for: deciding what to compute (scheduler) or what a token means for its request (loop).
 """
@@ -30,7 +30,11 @@ logger = logging.getLogger("llama_bind")
 
 
 class Runner:
-    """Owns nothing: drives the context that the facade made. One thread calls it, except `abort`."""
+    """Owns nothing: drives the context that the facade made. One thread calls it, except `abort`.
+
+    Attributes:
+        observer: Called with each plan that was computed and the context, before anything is sampled.
+    """
 
     def __init__(self, make_context: Callable[[], Context]) -> None:
         self._make_context = make_context
@@ -40,6 +44,7 @@ class Runner:
         self._embeds = self.context.params.embedding
         self._copied: set[int] = set()  # slots whose streams are copied when the next step begins
         self._drawer = Drawer(self.context, self.context.n_seq_max)
+        self.observer: Callable[[StepPlan, Context], None] | None = None
         self._drawing = Drawing(self)
         self._vectors = Vectors(self)
 
@@ -171,6 +176,8 @@ class Runner:
         if plan.embed:
             return self._vectors.run(plan)
         self.compute(plan.chunks, embed=False)
+        if self.observer is not None:
+            self.observer(plan, self.context)
         return self._drawing.step(plan)
 
     def compute(self, chunks: Many[Chunk], *, embed: bool) -> None:
@@ -232,7 +239,7 @@ class Runner:
 
         None where something is to be looked at between two tokens.
         """
-        if sequence.watched or not Stepper.can_step(self.context, sequence.sampler):
+        if sequence.watched or self.observer is not None or not Stepper.can_step(self.context, sequence.sampler):
             return None
         self._set_embeds(False)
         self._copied.clear()

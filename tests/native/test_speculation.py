@@ -357,8 +357,9 @@ def test_the_same_errors_without_an_engine() -> None:
     assert drafting.of(None)[1] == 5
     assert drafting.of(0)[1] == 0
     assert Drafting(LlamaParams()).of(None)[0] is None
-    with make_context() as context, pytest.raises(UnsupportedError):
-        drafting.load(context, can_draft=False)
+    drafting.allow(False)
+    with pytest.raises(UnsupportedError, match="n_draft"):
+        drafting.of(3)
 
 
 def test_native_errors_of_the_memory_are_named() -> None:

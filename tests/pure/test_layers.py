@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {*BASE, "filelock", "text"},
     "engine.runner": {*BASE, "core"},
     "engine.draft": {*BASE, "core"},
+    "engine.mtp": {*BASE, "core"},
     "calls": {*BASE, "engine", "text"},
     "prompts": {*BASE, "core"},
     "embeddings": {*BASE, "core", "engine", "prompts"},
