@@ -216,22 +216,17 @@ bool keep_penalized(float * row, int32_t n, const lb_chain & chain) {
         return false;
     }
     {
-        changes hidden(row);
+        changes hidden(row);  // if one is found all the same, as minus infinity, it is below k others or equal to one
         for (const llama_token_data & token : seen) {
             hidden.set(token.id, -INFINITY);
         }
-        if (!find_likeliest(row, n, chain.top_k + 1) || found[chain.top_k].logit == -INFINITY) {
+        if (!find_likeliest(row, n, chain.top_k + 1)) {
             return false;
         }
     }
     found.insert(found.end(), seen.begin(), seen.end());
     llama_token_data_array candidates = { found.data(), found.size(), -1, false };
     llama_sampler_apply(llama_sampler_chain_get(chain.chain, chain.penalties), &candidates);
-    for (const llama_token_data & token : found) {
-        if (std::isnan(token.logit)) {
-            return false;
-        }
-    }
     std::partial_sort(found.begin(), found.begin() + chain.top_k + 1, found.end(), likelier);
     return keep(chain.top_k);
 }
