@@ -38,7 +38,9 @@ class Desk:
         self.limit = limit
         self.eog = runner.context.model.vocab.eog_tokens
         self.piece = runner.context.model.vocab.token_to_piece
-        self.lock = threading.Lock()  # guards `sequences` and `unfinished` against the threads that submit and cancel
+        # Guards `sequences` and `unfinished` against the threads that submit and cancel; the garbage collector may
+        # cancel a dropped stream at any place.
+        self.lock = threading.RLock()
         self.sequences: dict[RequestHandle, Sequence] = {}
         self.unfinished = 0
         self.handles: dict[Sequence, RequestHandle] = {}

@@ -15,7 +15,7 @@ class Flight:
     """Guards the plan in flight against the threads that cancel. `abort` stops the decode that is running."""
 
     def __init__(self, abort: Callable[[], None]) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # the garbage collector may cancel a dropped stream at any place
         self.stopping = threading.Event()
         self._abort = abort
         self._plan: StepPlan | None = None

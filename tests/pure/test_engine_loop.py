@@ -309,3 +309,22 @@ def test_sequences_grow() -> None:
         sequence.append(i)
     assert sequence.view().tolist() == [1, 2, *range(300)]
     assert sequence.n_generated == 300
+
+
+def test_a_stream_may_be_dropped_at_any_place(engine: Engine, runner: FakeRunner) -> None:
+    """The garbage collector may cancel in a thread that is just submitting."""
+    runner.hold.set()
+    handle = engine.submit(Request(prompt=[1]))
+    worker = engine._worker
+    done = threading.Event()
+
+    def call() -> None:
+        with worker.flight.lock, worker.desk.lock:
+            handle.cancel()
+        done.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    assert done.wait(5)
+    runner.release.set()
+    runner.hold.clear()
+    assert list(handle)[-1].reason == "cancelled"  # type: ignore[union-attr]
