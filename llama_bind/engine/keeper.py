@@ -111,8 +111,26 @@ class Keeper:
         state = self._runner.save(slot)
         entry = None if state is None else self.store.put(tokens, salt, state)
         if entry is not None:
+            self._supersede(entry)
             self._add(entry)
             self._stats.saved += 1
+
+    def _supersede(self, entry: Entry) -> None:
+        """Remove saved texts that this one contains: each turn of a conversation would be kept otherwise.
+
+        A short beginning stays: for a prompt that shares no more, loading a long text would cost more than it brings.
+        """
+        if self.store is None or not self._runner.can_cut:
+            return
+        contained = [
+            holder
+            for holder, depth, whole in self._slots.tree.matches(entry.tokens, entry.salt)
+            if isinstance(holder, str) and whole and 2 * depth >= len(entry.tokens)
+        ]
+        for key in contained:
+            self.store.remove(key)
+            self._known.discard(key)
+            self._slots.drop_saved(key)
 
     def _held(self, tokens: Tokens, salt: bytes, *, but: int | None = None) -> bool:
         """Whether a free slot or a saved state holds all of these tokens."""

@@ -239,3 +239,19 @@ def test_a_model_that_is_dropped_brings_its_texts_to_the_files(tmp_path: Path) -
         assert time.monotonic() < deadline
         gc.collect()
         time.sleep(0.01)
+
+
+def test_a_conversation_is_kept_once_but_its_short_beginning_stays(tmp_path: Path) -> None:
+    with one_slot(n_ctx=1024, file={"n_ctx_train": 1024}, cache_dir=tmp_path) as llm:
+        for words in (25, 60, 80, 100, 110):
+            llm("one " * words, max_tokens=1)
+            llm("two", max_tokens=1)  # takes the slot
+        lengths = sorted(len(entry.tokens) for entry in saved(llm))
+        assert len(lengths) == 2
+        assert lengths[0] < 100 < 300 < lengths[1]
+        assert cached(llm("one " * 120, max_tokens=1)) > 300
+
+
+def saved(llm: Llama) -> list[Any]:
+    store: Any = llm.engine._worker.keeper.store  # type: ignore[union-attr]
+    return list(store.entries())
