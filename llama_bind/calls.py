@@ -79,7 +79,7 @@ class Call:
         request = self.request
         return {
             "key": request.user,
-            "salt": salt_label(request.cache_salt, b""),
+            "salt": salt_label(request.cache_salt),
             "queue_timeout": request.queue_timeout,
             "first_token_timeout": request.first_token_timeout,
             "timeout": request.timeout,
