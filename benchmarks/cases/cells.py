@@ -19,7 +19,7 @@ N_REQUESTS = 32
 N_PROMPT = 150
 N_GEN = 150
 N_CTX = 2048
-TIMEOUT = 400.0
+TIMEOUT = 600.0
 
 
 def prompts(known: list[int]) -> list[list[int]]:

@@ -37,7 +37,7 @@ STEP_TARGET = 0.05
 CELLS = 4352
 """Tokens that each sequence has room for: the long prompt, or a stream that runs as long as that takes."""
 N_CTX = CELLS * (N_STREAMS + 1)
-TIMEOUT = 400.0
+TIMEOUT = 600.0
 
 OpenStream = Callable[[list[int]], Generator[Any, None, None]]
 FirstToken = Callable[[list[int]], None]

@@ -37,7 +37,7 @@ N_WORDS = 400
 N_CTX = 8192
 LAYOUT: dict[str, Any] = {"n_ctx": N_CTX, "n_seq_max": AT_ONCE}
 OPTIONS: dict[str, Any] = {"max_tokens": N_GEN, **GREEDY}
-TIMEOUT = 240.0
+TIMEOUT = 400.0
 N_CHECKED = 4
 GAP = 0.5
 """Nats. Rounding moves log probabilities of this model by up to about 0.2; texts of a wrong prefix are nats apart."""
