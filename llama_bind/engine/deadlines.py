@@ -14,20 +14,29 @@ from collections.abc import Callable
 __all__ = ["Deadlines"]
 
 
+PURGE = 1024
+"""Deadlines from which on those that nobody needs any more are looked for."""
+
+
 class Deadlines:
     """A heap of times and a thread that waits for the next one. Its callbacks must be quick and must not raise."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[[], None], Callable[[], bool]]] = []
+        self._next_purge = PURGE
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def add(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call `callback` in `seconds` from now, on this object's thread."""
+    def add(self, seconds: float, callback: Callable[[], None], needed: Callable[[], bool]) -> None:
+        """Call `callback` in `seconds` from now, on this object's thread, unless it is not `needed` any more."""
         with self._changed:
-            heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._order), callback))
+            heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._order), callback, needed))
+            if len(self._heap) >= self._next_purge:  # most requests end long before their deadlines
+                self._heap = [entry for entry in self._heap if entry[3]()]
+                heapq.heapify(self._heap)
+                self._next_purge = 2 * len(self._heap) + PURGE
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._main, name="llama_bind deadlines", daemon=True)
                 self._thread.start()
@@ -49,6 +58,7 @@ class Deadlines:
                     self._changed.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
                 if self._closed:
                     return
-                callback = heapq.heappop(self._heap)[2]
-            callback()
-            del callback  # or the last one would be kept until the next
+                _, _, callback, needed = heapq.heappop(self._heap)
+            if needed():
+                callback()
+            del callback, needed  # or the last ones would be kept until the next

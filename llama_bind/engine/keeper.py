@@ -7,6 +7,7 @@ states lie (store), or which one serves a prompt (prefix_cache).
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from llama_bind.engine.prefix_cache import Holding
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from llama_bind.engine.runner import Runner
 
 __all__ = ["CHECKPOINT_BYTES", "Keeper"]
+
+logger = logging.getLogger("llama_bind")
 
 LEAST_TOKENS = 64
 """Fewer are computed sooner than they are saved and loaded."""
@@ -66,6 +69,15 @@ class Keeper:
             return None, "device"
         tier: Tier = "disk" if self.store.tier(admission.source) == "disk" else "host"
         return self.store.get(admission.source), tier
+
+    def refused(self, admission: Admission, error: Exception) -> None:
+        """What was saved under an admission's source could not be loaded: it is of no use."""
+        logger.warning("a saved prefix could not be loaded, and is dropped: %s", error)
+        key = admission.source
+        if self.store is not None and isinstance(key, str):
+            self._known.discard(key)
+            self._slots.drop_saved(key)
+            self.store.remove(key)
 
     def before_admission(self, admission: Admission) -> None:
         """The admission's slot, and those that make room for it, lose what they held."""

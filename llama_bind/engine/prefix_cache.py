@@ -19,6 +19,8 @@ __all__ = ["Holding", "Match", "PrefixCache"]
 
 HOLD_WORTH = 32
 """Tokens that another sequence must be about to compute for a prompt to wait for them."""
+SAVED_SHARE = 8
+"""One part in this of a saved state must be of use for it to be loaded: it is loaded whole."""
 EMPTY = np.empty(0, np.int32)
 
 
@@ -87,6 +89,8 @@ class PrefixCache:
                     coming = max(coming, depth)
             else:
                 have = depth if self.can_cut or whole else 0
+                if isinstance(holder, str) and SAVED_SHARE * depth < self.tree.length(holder):
+                    have = 0  # loading all of it would take longer than computing the part
             order = 2 if isinstance(holder, str) else int(running is not None)
             if have > best.keep or (have == best.keep > 0 and order < rank):
                 best, rank = Match(holder, have), order

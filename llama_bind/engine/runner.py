@@ -89,6 +89,9 @@ class Runner:
         Args:
             admission: Where they are.
             state: What was saved under the admission's source, where that is no slot.
+
+        Raises:
+            StateError: the state cannot be loaded; the slot is empty.
         """
         memory, slot, source = self.context.memory, admission.slot, admission.source
         for held in admission.evicted:
@@ -99,8 +102,10 @@ class Runner:
                 whole = not self.context.kv_unified
                 memory.seq_cp(source, slot, -1 if whole else 0, -1 if whole else admission.keep)
                 self._copied |= {source, slot}
-            elif state is None or not self.load(slot, state):
+            elif state is None or slot in self._copied:  # another slot is to be made from what this one held
                 return 0
+            else:
+                load_seq_state(self.context, state, slot)
         held_now = memory.seq_pos_max(slot) + 1
         if held_now == admission.keep or (held_now > admission.keep and memory.seq_rm(slot, admission.keep, -1)):
             return admission.keep
@@ -122,17 +127,6 @@ class Runner:
         except StateError as error:
             logger.warning("a prefix could not be saved: %s", error)
             return None
-
-    def load(self, slot: int, state: bytes) -> bool:
-        """Put a saved state into an empty slot; False if it does not fit."""
-        if slot in self._copied:  # another slot is to be made from what this one held
-            return False
-        try:
-            load_seq_state(self.context, state, slot)
-        except StateError as error:
-            logger.warning("a saved prefix could not be loaded: %s", error)
-            return False
-        return True
 
     def shift(self, sequence: Sequence, keep: int, count: int) -> int:
         """Take tokens [keep, keep + count) out of a sequence's memory; gives how many tokens that holds then.

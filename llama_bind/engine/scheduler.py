@@ -157,7 +157,8 @@ class Scheduler:
                 self.cells.set(slot, 0)
                 if isinstance(match.source, int):
                     self.cells.share(match.source, slot, match.keep)
-            evicted = self._evict(sequence.n_tokens - self.cells.length(slot), but=match.source)
+            whole = self.slots.tree.length(match.source) if isinstance(match.source, str) else 0  # loaded, then cut
+            evicted = self._evict(max(sequence.n_tokens, whole) - self.cells.length(slot), but=match.source)
         if not self.slots.can_cut and sequence.reuses:
             places = {match.seen, sequence.n_tokens - 1}
             sequence.checkpoints = sorted(n for n in places if n > max(match.keep, self.slots.copy_worth))

@@ -58,9 +58,7 @@ class Sequence:
         self.slot = -1
         self.limit = limit
         self.sampler: Any = None
-        self.lazy = (
-            request.buffered and not request.stop and request.logprobs is None and request.overflow != "shift"
-        )
+        self.lazy = request.buffered and not request.stop and request.logprobs is None and request.overflow != "shift"
         self.dropped = 0
         self.checkpoints: list[int] = []
         self.preempted = 0

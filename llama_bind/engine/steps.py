@@ -20,7 +20,7 @@ from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.engine.stats import EngineStats
-from llama_bind.errors import DecodeAbortedError, NativeAbortError, NoCellsError
+from llama_bind.errors import DecodeAbortedError, NativeAbortError, NoCellsError, StateError
 
 if TYPE_CHECKING:
     from llama_bind.engine.runner import Runner
@@ -119,9 +119,11 @@ class Steps:
     def _prepare(self, admission: Admission, state: bytes | None) -> int:
         try:
             return self.runner.prepare(admission, state)
+        except StateError as error:
+            self.keeper.refused(admission, error)
         except NativeAbortError:
             self._lost_memory()
-            return 0
+        return 0
 
     def _propose(self) -> None:
         for sequence, error in self.guesser.propose(self.scheduler.running):

@@ -146,10 +146,15 @@ class Worker:
 
     def _set_deadlines(self, handle: RequestHandle) -> None:
         request, known = handle.request, weakref.ref(handle)
+
+        def needed() -> bool:
+            alive = known()
+            return alive is not None and not alive.done
+
         stages = (("queue", request.queue_timeout), ("first", request.first_token_timeout), ("end", request.timeout))
         for stage, seconds in stages:
             if seconds is not None:
-                self.deadlines.add(seconds, functools.partial(self._expire, known, stage))
+                self.deadlines.add(seconds, functools.partial(self._expire, known, stage), needed)
 
     def _expire(self, known: weakref.ref[RequestHandle], stage: str) -> None:
         """A deadline has come; called by the thread of the deadlines."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from llama_bind.engine.deadlines import PURGE
 from llama_bind.engine.handle import RequestHandle
 from llama_bind.engine.loop import Engine
 from llama_bind.engine.overflow import truncated_middle
 from llama_bind.engine.request import Request
 from llama_bind.engine.store import HostStore, TieredStore
-from llama_bind.errors import ContextOverflowError, NoCellsError, UnsupportedError
+from llama_bind.errors import ContextOverflowError, NoCellsError, StateError, UnsupportedError
 from llama_bind.values import FinishEvent, PieceEvent
 from tests.fakes import FakeContext, FakeRunner
 
@@ -254,4 +255,46 @@ def test_a_step_target_holds_prompts_back_while_others_decode() -> None:
     chunks = [count for plan in runner.plans if len(plan) == 2 for _, _, count in plan[1:]]
     assert len(chunks) > 10
     assert sorted(chunks)[len(chunks) // 2] < 200
+    engine.close()
+
+
+def test_a_saved_state_that_cannot_be_loaded_is_computed_and_dropped() -> None:
+    runner = FakeRunner(FakeContext(n_ctx=512, n_batch=64))
+    store = TieredStore(runner.fingerprint, HostStore(1 << 20))
+    engine = start(runner, store=store)
+    first = list(range(1, 201))
+    text_of(engine.submit(Request(prompt=first, max_tokens=1)))
+    text_of(engine.submit(Request(prompt=[900] * 100, max_tokens=1)))
+    (entry,) = store.entries()
+    original = runner.prepare
+
+    def prepare(admission: Any, state: bytes | None = None) -> int:
+        if state is not None:
+            runner.clear(admission.slot)
+            raise StateError("damaged")
+        return original(admission, state)
+
+    runner.prepare = prepare  # type: ignore[method-assign]
+    text, finish = text_of(engine.submit(Request(prompt=first, max_tokens=1)))
+    assert (text, finish.usage.cached_tokens) == (" 201", 0)
+    assert store.get(entry.key) is None
+    engine.close()
+
+
+def test_a_state_is_not_loaded_for_a_small_part_of_it() -> None:
+    runner = FakeRunner(FakeContext(n_ctx=2048, n_batch=64))
+    engine = start(runner, store=TieredStore(runner.fingerprint, HostStore(1 << 20)))
+    long = [i % 900 + 1 for i in range(1600)]
+    text_of(engine.submit(Request(prompt=long, max_tokens=1)))
+    text_of(engine.submit(Request(prompt=[950] * 100, max_tokens=1)))
+    assert text_of(engine.submit(Request(prompt=[*long[:100], 7], max_tokens=1)))[1].usage.cached_tokens == 0
+    assert text_of(engine.submit(Request(prompt=[*long[:900], 7], max_tokens=1)))[1].usage.cached_tokens == 900
+    engine.close()
+
+
+def test_deadlines_of_requests_that_have_ended_are_forgotten() -> None:
+    engine = start(FakeRunner())
+    for _ in range(3000):
+        text_of(engine.submit(Request(prompt=[1], max_tokens=1, timeout=1000.0)))
+    assert len(engine._worker.deadlines._heap) <= 2 * PURGE
     engine.close()
