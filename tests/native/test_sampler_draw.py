@@ -391,3 +391,13 @@ def test_a_sampler_closed_from_another_thread_is_freed_after_the_draw() -> None:
         closing.join(10)
         samplers[0].close()
         assert samplers[0]._resource.pins == samplers[1]._resource.pins == 0
+
+
+def test_a_seen_token_whose_logit_is_no_number() -> None:
+    """llama.cpp's sorting begins with the first tokens, so a NaN among them changes what it finds."""
+    for token in (0, 3, 20):
+        pair = Pair(5, repeat_penalty=1.2, temperature=3.0, min_p=0.0, top_p=1.0)
+        row = row_of(np.random.default_rng(6), "ordinary")
+        row[token] = np.nan
+        pair.accept([token, 11, 12])
+        pair.check([row] * 40)
