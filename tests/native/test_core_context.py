@@ -186,6 +186,30 @@ def test_token_embeddings() -> None:
         context.embeddings(4)
 
 
+def test_rows_of_embeddings_at_once() -> None:
+    context = make_context(embedding=True, pooling_type="none")
+    batch = filled_all(context, [5, 6, 7, 8])
+    rows = [context.embeddings(i) for i in range(4)]
+    for count in (1, 3, 4):
+        np.testing.assert_array_equal(context.embedding_rows(count), rows[4 - count :])
+    for wrong in (0, -1, 5, 2**31, 10**12, "2", None):
+        with pytest.raises(InputError):
+            context.embedding_rows(wrong)  # type: ignore[arg-type]
+    batch.clear()
+    pooled = make_context(embedding=True, pooling_type="mean")
+    filled_all(pooled, [5, 6])
+    with pytest.raises(InputError, match="pools"):
+        pooled.embedding_rows(2)
+
+
+def filled_all(context: Context, tokens: list[int]) -> Batch:
+    batch = Batch(len(tokens))
+    batch.extend(tokens, 0)
+    batch.logits[: len(tokens)] = 1
+    context.decode(batch)
+    return batch
+
+
 def test_no_embeddings_unless_asked_for() -> None:
     context = make_context()
     filled(context)

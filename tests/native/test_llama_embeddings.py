@@ -90,6 +90,16 @@ def test_an_encoder_computes_many_texts_in_one_step() -> None:
         np.testing.assert_allclose(got, computed_at_once(llm.model, tokens, "mean"), rtol=1e-3, atol=1e-4)
 
 
+def test_an_encoder_takes_many_texts_at_once_by_itself() -> None:
+    with tiny("bert", embedding=True, n_ctx=None, n_batch=4096, **PLAIN) as llm:
+        assert llm.engine.limits[1] == 512, "n_ctx is the length of each text"
+        context = llm.engine.call(lambda runner: runner.context)  # type: ignore[union-attr]
+        assert (context.n_ctx, context.n_seq_max, context.n_batch) == (512, 64, 4096)
+        before = llm.engine.stats.steps
+        llm.embed([TOKENS[i : i + 60] for i in range(64)])
+        assert llm.engine.stats.steps - before <= 4, "no cells limit it: there is no memory"
+
+
 def test_a_decoder_whose_tokens_see_the_whole_text() -> None:
     with tiny(embedding=True, pooling_type="mean", attention_type="non_causal", n_ctx=512, **PLAIN) as llm:
         want = computed_at_once(llm.model, TOKENS[:200], "mean", attention_type="non_causal")

@@ -151,6 +151,10 @@ def test_a_step_of_embeddings_has_its_own_limit() -> None:
     started(scheduler, *(text(30, arrival=i) for i in range(3)))
     (plan,) = scheduler.plans()
     assert plan.n_tokens == 16
+    whole = Scheduler(4, 64, whole_texts=True, embed_budget=16)
+    started(whole, *(text(10, arrival=i) for i in range(3)))
+    (plan,) = whole.plans()
+    assert plan.n_tokens == 10
 
 
 def test_whole_texts_are_never_cut() -> None:
