@@ -63,7 +63,7 @@ class Guesser:
         asked: list[Sequence] = []
         for sequence in running:
             sequence.draft = ()
-            if sequence.decoding and self.guesses(sequence):
+            if (sequence.request.proposer or self._drafter) and self.guesses(sequence) and sequence.decoding:
                 asked.append(sequence)
         if not asked:
             return []

@@ -48,7 +48,7 @@ class Admission:
     evicted: tuple[Holding, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)  # not frozen: one is made for every token
 class Chunk:
     """Compute tokens [start, start + count) of a sequence, of which the last ones may be guesses (`draft`).
 
