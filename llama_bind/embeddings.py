@@ -62,7 +62,8 @@ def embedding_options(model: Model, params: ContextParams) -> tuple[ContextParam
     (`engine.pooling` does).
 
     Raises:
-        UnsupportedError: rank pooling for a model without a classification head, or a kind that is not known.
+        UnsupportedError: rank pooling for a model without a classification head, a kind that is not known, or streams
+            for texts that must be seen whole.
     """
     from llama_bind.core.context_params import sees_whole_texts
 
@@ -80,11 +81,12 @@ def embedding_options(model: Model, params: ContextParams) -> tuple[ContextParam
     changes: dict[str, Any] = {"pooling_type": pooling if whole or not needs_all_rows(pooling) else "none"}
     if changes["pooling_type"] == "none" and own is None:
         changes["pooling_type"] = "unspecified"  # the same to llama.cpp, but for a warning in its log
-    if whole and sees_whole_texts(model):
-        if params.n_seq_max is None:
+    if whole:
+        if params.kv_unified is False and params.n_seq_max != 1:
+            raise UnsupportedError("texts that are seen whole need kv_unified=True (or unset), or n_seq_max=1")
+        changes["kv_unified"] = True  # with streams llama.cpp would divide texts of different lengths
+        if params.n_seq_max is None and sees_whole_texts(model):
             changes["n_seq_max"] = ENCODER_SEQUENCES
-        if params.kv_unified is None:
-            changes["kv_unified"] = True  # there is no cache to divide, and n_ctx is the length of each text
     return dataclasses.replace(params, **changes), pooling
 
 

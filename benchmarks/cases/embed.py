@@ -3,8 +3,9 @@
 
 Ours: one `Llama` and one call of `create_embedding` with all texts. Theirs: one request with all texts to llama-server
 with ``--embeddings --pooling mean``, 8 slots, and micro-batches large enough for the longest text, which it needs as it
-pools within one. Both normalize and get the vectors as floats, theirs through JSON and loopback. The value is texts per
-second; the first round warms up. Both sides show the cosine of their first two texts, which must agree.
+pools within one; and with ``--kv-unified``, as without it texts of different lengths are divided between micro-batches
+and their means are wrong. Both normalize and get the vectors as floats, theirs through JSON and loopback. The value is
+texts per second; the first round warms up. Both sides show the cosine of their first two texts, which must agree.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def ours(settings: Settings, size: tuple[int, int]) -> Measurement:
 def server(settings: Settings, size: tuple[int, int]) -> Measurement:
     from benchmarks.server import LlamaServer
 
-    flags = ("--embeddings", "--pooling", "mean", "-np", str(SLOTS), "-c", str(SLOTS * 2048))
+    flags = ("--embeddings", "--pooling", "mean", "-np", str(SLOTS), "-c", str(SLOTS * 2048), "--kv-unified")
     with LlamaServer(dataclasses.replace(settings, n_ubatch=MICRO_BATCH), *flags) as running:
 
         def ask(given: list[str]) -> Any:

@@ -1,6 +1,8 @@
 """The rows of a text's tokens become its embedding, chunk by chunk. Pure.
 
-llama.cpp pools only what lies in one micro-batch; pooled here, a text may be as long as the context. The kinds are
+llama.cpp pools only what lies in one micro-batch, and where sequences have streams of their own it divides texts of
+different lengths between micro-batches: the mean is then that of a text's end. Pooled here, a text may be as long as
+the context, and neighbours do not matter. The kinds are
 llama.cpp's (``llama_pooling_type`` and ``build_pooling`` in llama-graph.cpp), and for texts that fit in a micro-batch
 the numbers are its numbers. Not for: rank pooling, which needs the model's classification head (llama.cpp applies it).
 """

@@ -64,9 +64,10 @@ def test_pooling_is_llama_cpps_for_texts_of_any_length(kind: str, pooling: str) 
         )
 
 
+@pytest.mark.parametrize("unified", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_texts_of_all_lengths_at_once(pooling: str) -> None:
-    llm = embedder("llama", pooling, n_seq_max=8, n_ctx=8 * 512)
+def test_texts_of_all_lengths_at_once(pooling: str, unified: bool) -> None:
+    llm = embedder("llama", pooling, n_seq_max=8, kv_unified=unified)
     texts = [TOKENS[i : i + 1 + 37 * i % 300] for i in range(40)]
     for got, tokens in zip(llm.embed(texts), texts, strict=True):
         want = computed_at_once(llm.model, tokens, pooling)
@@ -106,6 +107,12 @@ def test_a_decoder_whose_tokens_see_the_whole_text() -> None:
         np.testing.assert_allclose(llm.embed(TOKENS[:200]), want, rtol=1e-4, atol=1e-5)
         other = computed_at_once(llm.model, TOKENS[:200], "mean")
         assert np.abs(want - other).max() > 0.01, "or the test sees nothing"
+        texts = [TOKENS[:n] for n in (3, 50, 20, 31)]
+        for got, tokens in zip(llm.embed(texts), texts, strict=True):
+            want = computed_at_once(llm.model, tokens, "mean", attention_type="non_causal")
+            np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UnsupportedError, match="kv_unified=True"):
+        tiny("bert", embedding=True, kv_unified=False, n_seq_max=4)
 
 
 def test_the_models_own_pooling_counts_else_the_mean() -> None:
