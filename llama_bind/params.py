@@ -147,8 +147,9 @@ class ContextParams:
     )
     kv_unified: bool | None = option(
         None,
-        "True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, which "
-        "is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max is given.",
+        "True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, "
+        "which is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max "
+        "is given.",
     )
     n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
     n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)
@@ -305,14 +306,18 @@ class RequestParams:
         None, "Who asks: requests of several users that wait take turns, by the tokens that each was served.", cli=False
     )
     cache_salt: str | None = option(
-        None, "What was computed is shared only between requests of the same salt; no time betrays another's prompt.",
+        None,
+        "What was computed is shared only between requests of the same salt; no time betrays another's prompt.",
         cli=False,
     )
     queue_timeout: float | None = option(
         None, 'Seconds in which the request must start; else it ends with finish reason "deadline".', above=0, high=1e8
     )
     first_token_timeout: float | None = option(
-        None, 'Seconds in which the first token must come; else it ends with finish reason "deadline".', above=0, high=1e8
+        None,
+        'Seconds in which the first token must come; else it ends with finish reason "deadline".',
+        above=0,
+        high=1e8,
     )
     timeout: float | None = option(
         None, 'Seconds after which the text ends as it is, with finish reason "deadline".', above=0, high=1e8

@@ -28,14 +28,22 @@ class StepBudget:
         self.most = most
         self._alone: dict[int, float] = {}  # seconds of a step by how many decode, where nothing else is computed
         self._token: float | None = None  # seconds that a prompt token adds
+        self._row: float | None = None  # seconds that a token of a text to embed takes
 
     def prompt_tokens(self, n_decoding: int) -> int:
         """Prompt tokens for the next step; all that fit when nothing decodes."""
+        return self._fitting(n_decoding, self._token)
+
+    def embed_tokens(self, n_decoding: int) -> int:
+        """Tokens of texts to embed, which are computed in a step of their own between two others."""
+        return self._fitting(n_decoding, self._row)
+
+    def _fitting(self, n_decoding: int, token: float | None) -> int:
         if self.target is None or n_decoding == 0:
             return self.most
-        if self._token is None:
+        if token is None:
             return min(FIRST, self.most)
-        fitting = (self.target - self._decoding(n_decoding)) / self._token
+        fitting = (self.target - self._decoding(n_decoding)) / token
         return max(min(LEAST, self.most), min(int(fitting), self.most))
 
     def observe(self, n_decoding: int, n_prompt: int, seconds: float) -> None:
@@ -48,6 +56,12 @@ class StepBudget:
             added = max(seconds - self._decoding(n_decoding), 0.0) / n_prompt
             before = added if self._token is None else self._token
             self._token = max(before + FAST * (added - before), 1e-7)
+
+    def observe_embed(self, n_tokens: int, seconds: float) -> None:
+        """A step took `seconds` for `n_tokens` of texts to embed."""
+        each = seconds / max(n_tokens, 1)
+        before = each if self._row is None else self._row
+        self._row = max(before + FAST * (each - before), 1e-7)
 
     def _decoding(self, n: int) -> float:
         """Seconds of a step in which `n` sequences decode, from the nearest number that is known."""

@@ -66,22 +66,18 @@ class WaitingQueue:
         if not line:
             del self._lines[name]
 
-    def candidates(self, most: int) -> list[Sequence]:
+    def candidates(self, most: int) -> Iterator[Sequence]:
         """The next ones, best first, at most `most`: the heads of the lines, then those behind them."""
-        found: list[Sequence] = []
-        depth = 0
-        while len(found) < most:
-            heads = [
-                (priority, self._served[key], line[depth][0], line[depth][1])
-                for (priority, key), line in self._lines.items()
-                if len(line) > depth
-            ]
-            if not heads:
-                break
-            nearest = heapq.nsmallest(most - len(found), heads, key=lambda head: head[:3])
-            found += [head[3] for head in nearest]
+        depth, left = 0, most
+        lines = list(self._lines.items())
+        while left > 0 and lines:
+            lines = [entry for entry in lines if len(entry[1]) > depth]
+            heads = [(priority, self._served[key], *line[depth]) for (priority, key), line in lines]
+            heapq.heapify(heads)  # mostly only the first is looked at
+            while heads and left > 0:
+                yield heapq.heappop(heads)[3]
+                left -= 1
             depth += 1
-        return found
 
     def chosen(self, sequence: Sequence) -> None:
         """A waiting sequence starts."""

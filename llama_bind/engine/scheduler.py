@@ -187,11 +187,12 @@ class Scheduler:
 
     # -- the step --------------------------------------------------------------------------------------------------
 
-    def plans(self, prompt_tokens: int | None = None) -> list[StepPlan]:
+    def plans(self, prompt_tokens: int | None = None, embed_tokens: int | None = None) -> list[StepPlan]:
         """What to compute now, in order; empty when nothing runs.
 
         Args:
             prompt_tokens: Most prompt tokens beside those of decoding sequences.
+            embed_tokens: Most tokens of texts to embed.
         """
         preempted: list[int] = []
         evicted = [*self._surplus(), *self._secure(preempted)]
@@ -202,8 +203,9 @@ class Scheduler:
         plans += self._plan_text([s for s in text if not s.request.reproducible], left, spare, evicted)
         if len(text) < len(self.running):
             taken = sum(plan.n_tokens for plan in plans)
+            left = self.embed_budget if embed_tokens is None else min(self.embed_budget, embed_tokens)
             plans += self._plan_embed(left, None if spare is None else spare - taken)
-        if plans:
+        if plans and (evicted or preempted):
             plans[0] = dataclasses.replace(plans[0], evicted=tuple(evicted), preempted=tuple(preempted))
         if self._fair:
             for chunk in (c for plan in plans for c in plan.chunks):
@@ -269,7 +271,7 @@ class Scheduler:
                     chunks.append(Chunk(sequence, 0, sequence.n_tokens, "all"))
                     left -= sequence.n_tokens
         else:
-            left = min(left, self.embed_budget) if spare is None else min(left, self.embed_budget, spare)
+            left = left if spare is None else min(left, spare)
             for sequence in texts:
                 if left <= 0:
                     break

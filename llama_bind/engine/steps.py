@@ -72,7 +72,8 @@ class Steps:
         if self._run_alone():
             return
         n_decoding = sum(s.decoding for s in self.scheduler.running)
-        for plan in self.scheduler.plans(self.budget.prompt_tokens(n_decoding)):
+        budget = self.budget
+        for plan in self.scheduler.plans(budget.prompt_tokens(n_decoding), budget.embed_tokens(n_decoding)):
             sampled = self._run(plan, n_decoding)
             if sampled is None:
                 break  # what was planned after it may not hold any more
@@ -208,7 +209,9 @@ class Steps:
             seconds, plan.n_tokens, n_texts, n_prompt, interval=now - self._decoded if self._decoded else seconds
         )
         stats.evictions += len(plan.evicted)
-        if not plan.embed:
+        if plan.embed:
+            self.budget.observe_embed(plan.n_tokens, seconds)
+        else:
             self._decoded = now if sampled else 0.0
             self.budget.observe(n_decoding, to_compute, seconds)
 

@@ -525,7 +525,9 @@ def test_pickling_goes_by_path() -> None:
 def test_a_dropped_llama_is_freed() -> None:
     llm = tiny()
     llm("Hello", max_tokens=1)
-    thread = llm.engine._worker.thread
+    engine: Any = llm.engine
+    thread = engine._worker.thread
+    del engine
     gone = weakref.ref(llm)
     del llm
     gc.collect()
