@@ -6,11 +6,12 @@ nothing; its rate S_TG is 1024 tokens over the time of those decodes. Ours are 1
 (`batched16`), or 16 tasks that read streams of one `AsyncLlama` (`batched16-async`), all greedy. The prompts differ
 from the first token on, and that nothing of them came from a cache is checked.
 
-The value is the rate while all 16 decode: from the moment when the last of them has its first token to the moment when
-the first has its last. In that window every step gives each sequence one token, so the tokens are counted from one
+The 16 arrive together, as they do there: the engine is held until all have asked. The value is the rate while all 16
+decode: from the moment when the last of them has its first token to the moment when the first has its last. In that
+window every step gives each sequence one token, so the tokens are counted from one
 stream's pieces: in `batched16` one of the 16 threads streams, the others wait for their results, whose timings say when
 their first token was there. A piece of two tokens counts once, so the rate is never too high. `wall s` is the time of
-all of it: prompts, start and end included.
+all of it, from letting the engine go to the last token: prompts included.
 
 Both sides use partitioned memory: each sequence has its own part of the cache (``--no-kv-unified`` there,
 ``kv_unified=False`` here), with room for 256 tokens.
@@ -38,8 +39,12 @@ N_PROMPT = 64
 N_GEN = 64
 LAYOUT: dict[str, Any] = {"n_seq_max": N_PARALLEL, "kv_unified": False}
 TIMEOUT = 120.0
+ASKING = 0.2
+"""Seconds until all have surely asked; they take some milliseconds."""
 Span = tuple[float, float, list[float]]
 """When a request's first token was there, when its last, and when each piece came (none where nobody streamed)."""
+Round = tuple[float, float, float]
+"""Tokens per second, seconds of all of it, steps in which all decoded."""
 
 
 def prompts(llm: Llama, seed: int) -> list[list[int]]:
@@ -50,8 +55,8 @@ def prompts(llm: Llama, seed: int) -> list[list[int]]:
     return [llm.tokenize(text, add_bos=False)[:N_PROMPT] for text in texts]
 
 
-def rate(spans: list[Span]) -> float:
-    """Tokens per second of all together, while all of them decode.
+def round_of(spans: list[Span], released: float) -> Round:
+    """Tokens per second of all together while all of them decode, and what else a round shows.
 
     Raises:
         RuntimeError: that was less than a quarter of the time, and says nothing.
@@ -61,7 +66,16 @@ def rate(spans: list[Span]) -> float:
     tokens = statistics.mean(counts) * len(spans)
     if tokens < len(spans) * N_GEN / 4:
         raise RuntimeError(f"all decoded at the same time for {window[1] - window[0]:.2f} s only: {counts} steps")
-    return tokens / (window[1] - window[0])
+    wall = max(end for _, end, _ in spans) - released
+    return tokens / (window[1] - window[0]), wall, tokens / len(spans)
+
+
+def measurement(rounds: list[Round]) -> Measurement:
+    """Medians of the rounds after the first, which warms up."""
+    from benchmarks.raw import cpu_variant
+
+    value, wall, steps = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
+    return Measurement(value, {"wall s": wall, "steps in which all decode": steps}, {"cpu backend": cpu_variant()})
 
 
 def one(llm: Llama, prompt: list[int], gate: threading.Barrier, *, stream: bool) -> Span:
@@ -82,26 +96,22 @@ def one(llm: Llama, prompt: list[int], gate: threading.Barrier, *, stream: bool)
 
 
 def threads(settings: Settings) -> Measurement:
-    from benchmarks.cases.sides import open_llama
+    from benchmarks.cases.sides import Hold, open_llama
     from benchmarks.crowd import Crowd
-    from benchmarks.raw import cpu_variant
 
-    rates: list[float] = []
-    walls: list[float] = []
+    found: list[Round] = []
     with open_llama(settings, **LAYOUT) as llm:
         for round_ in range(settings.inner + 1):
             llm.reset()
-            gate = threading.Barrier(N_PARALLEL)
+            hold = Hold(llm)
+            gate = threading.Barrier(N_PARALLEL, threading.Timer(ASKING, hold.release).start)
             jobs = [
                 functools.partial(one, llm, prompt, gate, stream=i == 0)
                 for i, prompt in enumerate(prompts(llm, round_))
             ]
             crowd: Crowd[Span] = Crowd(jobs, N_PARALLEL, TIMEOUT)
-            rates.append(rate(crowd.values()))
-            walls.append(crowd.wall)
-    return Measurement(
-        statistics.median(rates[1:]), {"wall s": statistics.median(walls[1:])}, {"cpu backend": cpu_variant()}
-    )
+            found.append(round_of(crowd.values(), hold.released))
+    return measurement(found)
 
 
 async def one_async(llm: AsyncLlama, prompt: list[int]) -> Span:
@@ -116,31 +126,29 @@ async def one_async(llm: AsyncLlama, prompt: list[int]) -> Span:
     return times[0], times[-1], times
 
 
-async def rounds_async(settings: Settings, llm: Llama) -> list[tuple[float, float]]:
+async def rounds_async(settings: Settings, llm: Llama) -> list[Round]:
+    from benchmarks.cases.sides import Hold
     from llama_bind import AsyncLlama
 
     shared = AsyncLlama.of(llm)
-    found: list[tuple[float, float]] = []
+    found: list[Round] = []
     for round_ in range(settings.inner + 1):
         await shared.reset()
         texts = prompts(llm, round_)
-        start = time.perf_counter()
-        spans = await asyncio.wait_for(asyncio.gather(*(one_async(shared, text) for text in texts)), TIMEOUT)
-        found.append((rate(list(spans)), time.perf_counter() - start))
+        hold = Hold(llm)
+        asked = asyncio.gather(*(one_async(shared, text) for text in texts))
+        await asyncio.sleep(ASKING)
+        hold.release()
+        spans = await asyncio.wait_for(asked, TIMEOUT)
+        found.append(round_of(list(spans), hold.released))
     return found
 
 
 def tasks(settings: Settings) -> Measurement:
     from benchmarks.cases.sides import open_llama
-    from benchmarks.raw import cpu_variant
 
     with open_llama(settings, **LAYOUT) as llm:
-        found = asyncio.run(rounds_async(settings, llm))[1:]
-    return Measurement(
-        statistics.median(rate for rate, _ in found),
-        {"wall s": statistics.median(wall for _, wall in found)},
-        {"cpu backend": cpu_variant()},
-    )
+        return measurement(asyncio.run(rounds_async(settings, llm)))
 
 
 def batched_bench(settings: Settings) -> Measurement:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.registry import Settings
@@ -9,7 +11,7 @@ from benchmarks.registry import Settings
 if TYPE_CHECKING:
     from llama_bind import Llama
 
-__all__ = ["GREEDY", "check_work", "letters", "llama_options", "open_llama"]
+__all__ = ["GREEDY", "Hold", "check_work", "letters", "llama_options", "open_llama"]
 
 GREEDY: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True}
 """Options of a call whose work does not depend on what the model says."""
@@ -32,6 +34,32 @@ def open_llama(settings: Settings, **options: Any) -> Llama:
     from llama_bind import Llama
 
     return Llama(str(settings.model), **llama_options(settings, **options))
+
+
+class Hold:
+    """The engine takes nothing up until `release`, so that what is asked for meanwhile arrives together.
+
+    Attributes:
+        released: When that was.
+    """
+
+    def __init__(self, llm: Llama) -> None:
+        self._open, held = threading.Event(), threading.Event()
+
+        def wait(_: object) -> None:
+            held.set()
+            self._open.wait(60)
+
+        engine: Any = llm.engine  # one in a child process cannot be held
+        threading.Thread(target=engine.call, args=(wait,), daemon=True).start()
+        if not held.wait(60):
+            raise RuntimeError("the engine does not answer")
+        self.released = 0.0
+
+    def release(self) -> None:
+        """Let it go on."""
+        self.released = time.perf_counter()
+        self._open.set()
 
 
 def letters(llm: Llama) -> list[int]:

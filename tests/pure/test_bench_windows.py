@@ -18,9 +18,17 @@ def test_no_moment_at_which_all_run_is_an_error(ends: list[float]) -> None:
         common_window([0.0, 2.0], ends)
 
 
-def test_what_comes_at_the_start_belongs_to_the_time_before() -> None:
-    assert count_within([1.0, 2.0, 3.0, 4.0, 5.0], (2.0, 4.0)) == 2
+@pytest.mark.parametrize("shift", [-0.2, 0.0, 0.2])
+def test_what_comes_at_the_start_belongs_to_the_time_before(shift: float) -> None:
+    times = [t + shift for t in (1.0, 2.0, 3.0, 4.0, 5.0)]  # seen a little before or after the others
+    assert count_within(times, (2.0, 4.0)) == 2
+    assert count_within(times, (0.0, 9.0)) == 5
+
+
+def test_few_or_no_times_are_counted_as_well() -> None:
     assert count_within([], (2.0, 4.0)) == 0
+    assert count_within([3.0], (2.0, 4.0)) == 1
+    assert count_within([2.0], (2.0, 4.0)) == 0
 
 
 @pytest.mark.parametrize(
