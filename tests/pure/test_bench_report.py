@@ -79,3 +79,17 @@ def test_the_table_is_aligned_and_shows_details() -> None:
     assert "NO (1 disturbed)" in lines[2]
     assert "    engine 12.50" in lines
     assert "    cpu backend (ours): x.so" in lines
+
+
+def test_a_count_of_zero_is_shown_without_a_ratio() -> None:
+    benchmark = Benchmark("cells", "a title", "requests", measured, measured, Goal("least", 32), counts=True)
+    one = Result(benchmark, compare([32.0], [0.0], counts=True), {}, {}, 0)
+    assert cells(results_row(one, OCCASION))[5:11] == [
+        "32.00 requests",
+        "0.0000 requests",
+        "-",
+        "-",
+        "ours >= 32 requests",
+        "yes",
+    ]
+    assert "ours >= 32 requests" in table([one])
