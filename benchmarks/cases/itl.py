@@ -191,6 +191,5 @@ BENCHMARKS = (
         ours,
         server,
         Goal("value", 2.0),
-        repeats=3,
     ),
 )
