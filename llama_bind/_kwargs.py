@@ -150,7 +150,7 @@ class LlamaKwargs(TypedDict, total=False):
     max_queue: int | None
     """Most requests that wait for their turn. Unset: any number."""
     cache_ram_bytes: int | None
-    """Host memory for texts that the context has no room for, in bytes. 0: none."""
+    """Most bytes of host memory for texts that the context has no room for; taken as they come. 0: none."""
     cache_dir: str | PathLike[str] | None
     """Directory for files of texts that neither context nor host memory have room for; later processes find them. Who
     can read it can read the texts. Unset: none.

@@ -414,7 +414,10 @@ class LlamaParams:
         None, "Most requests that wait for their turn. Unset: any number.", low=0, high=10**9
     )
     cache_ram_bytes: int = option(
-        0, "Host memory for texts that the context has no room for, in bytes. 0: none.", low=0, high=2**62
+        512 * 2**20,
+        "Most bytes of host memory for texts that the context has no room for; taken as they come. 0: none.",
+        low=0,
+        high=2**62,
     )
     cache_dir: str | PathLike[str] | None = option(
         None,

@@ -94,12 +94,12 @@ class Storing:
     def _make(self, settings: CacheSettings, state: Callable[[], bytes]) -> TieredStore | None:
         if not settings.wanted:
             return None
+        if settings.directory is None or not settings.directory_bytes:
+            return TieredStore(state(), HostStore(settings.ram_bytes))  # of this model alone: no look at its files
         if self._fingerprint is None:
             self._fingerprint = fingerprint_of(self._setup, state())
-        disk = None
-        if settings.directory is not None and settings.directory_bytes:
-            directory = os.path.expanduser(settings.directory)
-            disk = DiskStore(directory, settings.directory_bytes, self._fingerprint)
+        directory = os.path.expanduser(settings.directory)
+        disk = DiskStore(directory, settings.directory_bytes, self._fingerprint)
         return TieredStore(self._fingerprint, HostStore(settings.ram_bytes), disk)
 
 

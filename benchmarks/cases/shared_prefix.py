@@ -35,7 +35,8 @@ AT_ONCE = 8
 N_GEN = 16
 N_WORDS = 400
 N_CTX = 8192
-LAYOUT: dict[str, Any] = {"n_ctx": N_CTX, "n_seq_max": AT_ONCE, "kv_unified": True}
+LAYOUT: dict[str, Any] = {"n_ctx": N_CTX // AT_ONCE, "n_seq_max": AT_ONCE, "kv_unified": False}
+"""As many cells in all as llama-server has."""
 OPTIONS: dict[str, Any] = {"max_tokens": N_GEN, **GREEDY}
 TIMEOUT = 400.0
 N_CHECKED = 4

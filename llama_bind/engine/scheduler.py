@@ -22,7 +22,7 @@ PROMPT_LOGPROB_CHUNK = 64
 """Tokens of a prompt computed at once when each needs its logits: n_vocab floats apiece are held meanwhile."""
 REPRODUCIBLE_CHUNK = 128
 """Prompt tokens of a reproducible request computed at once, whatever else runs."""
-REMEMBERED = 4
+REMEMBERED = 32
 """One part in this of a shared cache is for what is remembered, besides the text that ended last."""
 LOOK_AHEAD = 32
 """Waiting sequences that are looked at while those before them wait for a beginning that is being computed."""

@@ -29,7 +29,7 @@ def text_of(result: Any) -> str:
 
 def one_slot(**options: Any) -> Llama:
     """Only one text fits the context at a time."""
-    return tiny(n_seq_max=1, **options)
+    return tiny(**{"n_seq_max": 1, "cache_ram_bytes": 0, **options})
 
 
 def twice(llm: Llama) -> tuple[list[str], list[int]]:
