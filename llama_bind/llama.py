@@ -362,7 +362,7 @@ class Llama(Facade):
         self._session.set_cache(cache)
 
     def reset(self) -> None:
-        """Forget all texts that are not running."""
+        """Forget all texts that are not running, in the context and in host memory; files of `cache_dir` stay."""
         self.engine.forget()
 
 

@@ -271,7 +271,9 @@ class Steps:
             self.scheduler.computed(sequence)
 
     def forget_free(self) -> None:
-        """Clear the memory of all slots that are not running."""
+        """Clear the memory of all slots that are not running, and what was saved from them in host memory."""
+        if self.keeper.store is not None:
+            self.keeper.store.forget_memory()
         for held in self.scheduler.slots.free:
             self.runner.clear(held.slot)
             self.scheduler.forget(held.slot)

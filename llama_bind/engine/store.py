@@ -171,6 +171,14 @@ class TieredStore:
             if self._disk is not None:
                 self._disk.remove(key)
 
+    def forget_memory(self) -> None:
+        """Forget what is in host memory; files stay. `on_gone` is told of what no file holds."""
+        with self._lock:
+            for entry in self._host.entries():
+                self._host.remove(entry.key)
+                self._gone.append(entry)
+        self.poll()
+
     def entries(self) -> list[Entry]:
         """What the tiers hold, each text once. The first call reads the beginnings of the files."""
         with self._lock:

@@ -255,3 +255,12 @@ def test_a_conversation_is_kept_once_but_its_short_beginning_stays(tmp_path: Pat
 def saved(llm: Llama) -> list[Any]:
     store: Any = llm.engine._worker.keeper.store  # type: ignore[union-attr]
     return list(store.entries())
+
+
+def test_a_reset_forgets_what_is_in_memory_and_leaves_files() -> None:
+    with one_slot(cache_ram_bytes=1 << 30) as llm:
+        twice(llm)
+        assert llm.cache_stats.host_entries > 0
+        llm.reset()
+        assert llm.cache_stats.host_entries == 0
+        assert cached(llm(TEXTS[0], **GREEDY)) == 0
