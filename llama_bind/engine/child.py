@@ -265,7 +265,7 @@ def die(error: BaseException) -> NoReturn:
 
 def main(descriptor: int) -> NoReturn:
     """The whole life of the process. `descriptor`: its end of the socket."""
-    faulthandler.enable()  # a crash says where
+    faulthandler.enable(all_threads=False)  # a crash says where; looking at threads that run on can crash again
     child = _Child(Channel(socket.socket(fileno=descriptor)))
     status = 0
     child.sender.start()

@@ -211,7 +211,9 @@ def test_killed_under_load(far: Llama, number: signal.Signals) -> None:
         time.sleep(0.005)
     os.kill(pid_of(far), number)
     for stream in streams:
-        with pytest.raises(EngineCrashedError, match=number.name):
+        # Writing down where an abort happened may itself crash.
+        names = "SIGABRT|SIGSEGV" if number == signal.SIGABRT else number.name
+        with pytest.raises(EngineCrashedError, match=names):
             list(stream)
     for thread in threads:
         thread.join(SECONDS)

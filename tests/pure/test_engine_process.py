@@ -187,7 +187,9 @@ def test_killed_from_outside_under_load(number: signal.Signals) -> None:
         waiting = [engine.submit(Request(prompt=[i], max_tokens=2, buffered=True), order) for i in range(1, 30)]
         next(iter(first))
         os.kill(pid_of(engine), number)
-        with pytest.raises(EngineCrashedError, match=number.name):
+        # Writing down where an abort happened may itself crash.
+        names = "SIGABRT|SIGSEGV" if number == signal.SIGABRT else number.name
+        with pytest.raises(EngineCrashedError, match=names):
             list(first)
         ended = [handle for handle, event in (order.get(timeout=SECONDS) for _ in range(58)) if handle.done]
         assert list(dict.fromkeys(ended)) == waiting
