@@ -6,6 +6,7 @@ prompt begins as a text that it knows, in the context, in memory, or in files. N
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import operator
 import os
@@ -36,7 +37,7 @@ class CacheSettings:
         return self.ram_bytes > 0 or (self.directory is not None and self.directory_bytes > 0)
 
 
-class _Cache:
+class _Cache(abc.ABC):
     """A tier that may be given to several models, each of which fills it up to the capacity."""
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -49,9 +50,9 @@ class _Cache:
         self._users: weakref.WeakKeyDictionary[Any, Callable[[], StoreStats]] = weakref.WeakKeyDictionary()
 
     @property
+    @abc.abstractmethod
     def settings(self) -> CacheSettings:
         """What the engine is told."""
-        raise NotImplementedError
 
     @property
     def cache_size(self) -> int:
@@ -67,8 +68,9 @@ class _Cache:
         self._users.pop(user, None)
 
     @staticmethod
+    @abc.abstractmethod
     def _size(stats: StoreStats) -> int:
-        raise NotImplementedError
+        """Bytes of this tier."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(capacity_bytes={self.capacity_bytes})"

@@ -38,6 +38,11 @@ class CellLedger:
         self.used = 0
         self._tails: dict[int, _Run | None] = {}
 
+    @property
+    def free(self) -> int:
+        """Cells held by none."""
+        return self.total - self.used
+
     def length(self, slot: int) -> int:
         """Tokens that a slot holds."""
         tail = self._tails.get(slot)

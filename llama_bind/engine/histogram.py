@@ -132,7 +132,5 @@ class Histogram:
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"Histogram(count={self.count}, mean={self.mean:.4g}, p95={self.quantile(0.95):.4g})"

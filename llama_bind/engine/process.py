@@ -23,7 +23,7 @@ from llama_bind.engine.stats import EngineStats
 from llama_bind.engine.supervisor import Supervisor
 from llama_bind.engine.wire import packed
 from llama_bind.engine.worker import exiting
-from llama_bind.errors import ContextOverflowError, ForkedError, InputError
+from llama_bind.errors import ForkedError
 
 __all__ = ["EngineProcess"]
 
@@ -80,11 +80,6 @@ class EngineProcess:
         self._supervisor.check_open()
         limit = self.limits[request.kind == "embed"]
         request = fitted(request, limit)
-        n = len(request.prompt)
-        if n == 0:
-            raise InputError("the prompt has no tokens; give at least one", param="prompt")
-        if n > limit and request.overflow != "stop":
-            raise ContextOverflowError(n, limit)
         handle = RequestHandle(request, self._supervisor.cancel, events)
         handle.owner = self  # a stream works on after its model was dropped
         self._supervisor.submit(handle, packed(request, "the request"))

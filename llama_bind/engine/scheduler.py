@@ -239,7 +239,7 @@ class Scheduler:
             chunk = self._prompt_chunk(sequence, left)
             if self.cells is not None:
                 evicted += self._evict(taken + chunk.count)
-                chunk = self._prompt_chunk(sequence, min(left, self.cells.total - self.cells.used - taken))
+                chunk = self._prompt_chunk(sequence, min(left, self.cells.free - taken))
             if chunk.count <= 0:
                 break
             chunks.append(chunk)
@@ -287,7 +287,7 @@ class Scheduler:
     @property
     def spare_cells(self) -> int | None:
         """Cells that nobody holds; None when each slot has its own."""
-        return None if self.cells is None else self.cells.total - self.cells.used
+        return None if self.cells is None else self.cells.free
 
     @property
     def cells_used(self) -> int:
@@ -304,7 +304,7 @@ class Scheduler:
         while self.cells is not None and self.running:
             need = max(1, sum(s.decoding for s in self.running))
             evicted += self._evict(need)
-            if self.cells.total - self.cells.used >= need or len(self.running) < 2:
+            if self.cells.free >= need or len(self.running) < 2:
                 self._caution = max(0.1, self._caution - 0.002)
                 break
             preempted.append(self.preempt())
@@ -329,7 +329,7 @@ class Scheduler:
         """Forget remembered prefixes, least recently used first, until `need` cells are free or none are left."""
         assert self.cells is not None
         evicted: list[Holding] = []
-        while self.cells.total - self.cells.used < need:
+        while self.cells.free < need:
             oldest = self.slots.oldest(but=but)
             if oldest is None:
                 break

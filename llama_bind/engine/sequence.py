@@ -13,7 +13,7 @@ from llama_bind.engine.pooling import Pool
 from llama_bind.engine.request import Request
 from llama_bind.engine.speculative import DraftLength, LookupIndex
 from llama_bind.text.assembler import TextAssembler
-from llama_bind.values import FinishReason, PieceEvent, TokenLogprob
+from llama_bind.values import PieceEvent, TokenLogprob
 
 __all__ = ["Phase", "Sequence"]
 
@@ -69,9 +69,7 @@ class Sequence:
         self.assembler = TextAssembler(request.stop)
         self.logprob = 0.0  # of all generated tokens, where the request wants log probabilities
         self.prompt_logprobs: list[TokenLogprob | None] = []
-        self.finish_reason: FinishReason | None = None
         self.finish_stop: str | None = None
-        self.error: BaseException | None = None
         self.cancelled = False
         self.result: Any = None
         self.pool: Pool | None = None

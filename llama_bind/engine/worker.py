@@ -30,10 +30,8 @@ from llama_bind.engine.steps import Steps
 from llama_bind.engine.store import TieredStore
 from llama_bind.errors import (
     ClosedError,
-    ContextOverflowError,
     EngineFailedError,
     ForkedError,
-    InputError,
     QueueFullError,
     UnsupportedError,
 )
@@ -123,10 +121,6 @@ class Worker:
         limit = self.limit if request.kind == "generate" else self.embed_limit
         request = fitted(request, limit)
         n = len(request.prompt)
-        if n == 0:
-            raise InputError("the prompt has no tokens; give at least one", param="prompt")
-        if n > limit and request.overflow != "stop":
-            raise ContextOverflowError(n, limit)
         if request.reproducible and self.scheduler.cells is not None:
             raise UnsupportedError(
                 "reproducible=True needs sequences with memory of their own: load with kv_unified=False"
