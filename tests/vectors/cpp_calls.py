@@ -20,7 +20,7 @@ _TOKEN = re.compile(
       | (?P<char>'(?:\\.|[^'\\])+')
       | (?P<number>(?:0x[0-9a-fA-F]+|\d+\.?\d*(?:[eE][+-]?\d+)?)[fuUlL]*)
       | (?P<name>[A-Za-z_][\w:]*)
-      | (?P<mark>[-+*/(){},])""",
+      | (?P<mark>[-+*/(){},.;:=&<>!?|\[\]])""",
     re.DOTALL | re.VERBOSE,
 )
 
@@ -48,20 +48,20 @@ def calls(path: Path, *names: str) -> Iterator[tuple[str, list[Any]]]:
     source = path.read_text(encoding="utf-8")
     pattern = re.compile(rf"^[ \t]+(?:assert\()?({'|'.join(names)})\(", re.MULTILINE)
     for match in pattern.finditer(source):
-        reader = _Reader(source, match.end())
+        reader = Reader(source, match.end())
         yield match.group(1), reader.items(")")
 
 
-class _Reader:
+class Reader:
     def __init__(self, source: str, position: int) -> None:
         self.source = source
         self.position = position
         self.kind = ""
         self.text = ""
         self.match: re.Match[str] | None = None
-        self._next()
+        self.next()
 
-    def _next(self) -> None:
+    def next(self) -> None:
         while True:
             match = _TOKEN.match(self.source, self.position)
             if match is None:
@@ -77,30 +77,30 @@ class _Reader:
         """Comma-separated values up to the closing mark, which is left as the current token."""
         found: list[Any] = []
         while not (self.kind == "mark" and self.text == closing):
-            found.append(self._value())
+            found.append(self.value())
             if self.kind == "mark" and self.text == ",":
-                self._next()
+                self.next()
             elif not (self.kind == "mark" and self.text == closing):
                 raise CppError(f"expecting ',' or {closing!r} at {self.text!r}")
         return found
 
-    def _value(self) -> Any:
-        value = self._single()
+    def value(self) -> Any:
+        value = self.single()
         while self.kind == "mark" and self.text in ("+", "-", "*", "/"):
             operator = self.text
-            self._next()
-            right = self._single()
+            self.next()
+            right = self.single()
             value = _apply(operator, value, right)
         return value
 
-    def _single(self) -> Any:
+    def single(self) -> Any:
         kind, text = self.kind, self.text
         if kind == "mark" and text == "-":
-            self._next()
-            return -self._single()
+            self.next()
+            return -self.single()
         if kind in ("raw", "string"):
             return self._strings()
-        self._next_unless_opening(kind, text)
+        self._skip_unless_opening(kind, text)
         if kind == "char":
             return ord(ast.literal_eval(text))
         if kind == "number":
@@ -108,27 +108,27 @@ class _Reader:
             return int(digits.rstrip("uUlL"), 0) if re.fullmatch(r"0x[0-9a-fA-F]+|\d+", digits) else float(digits)
         if kind == "name":
             if self.kind == "mark" and self.text == "(":
-                self._next()
+                self.next()
                 call = Call(text, tuple(self.items(")")))
-                self._next()
+                self.next()
                 return call
             return Name(text)
         if kind == "mark" and text == "{":
             values = self.items("}")
-            self._next()
+            self.next()
             return values
         raise CppError(f"unexpected {text!r}")
 
-    def _next_unless_opening(self, kind: str, text: str) -> None:
+    def _skip_unless_opening(self, kind: str, text: str) -> None:
         if kind == "mark" and text != "{":
             raise CppError(f"unexpected {text!r}")
-        self._next()
+        self.next()
 
     def _strings(self) -> str:
         parts: list[str] = []
         while self.kind in ("raw", "string"):
             parts.append(self.text if self.kind == "raw" else _unescape(self.text))
-            self._next()
+            self.next()
         return "".join(parts)
 
 
@@ -150,5 +150,5 @@ def _apply(operator: str, left: Any, right: Any) -> Any:
 def braces(path: Path, opening: str) -> list[Any]:
     """The values of the brace list that follows the text `opening` in a source."""
     source = path.read_text(encoding="utf-8")
-    reader = _Reader(source, source.index(opening) + len(opening))
+    reader = Reader(source, source.index(opening) + len(opening))
     return reader.items("}")
