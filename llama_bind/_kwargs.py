@@ -144,8 +144,8 @@ class LlamaKwargs(TypedDict, total=False):
     draft_n_gpu_layers: int | None
     """Layers of the draft model to put on the GPU; -1 is all. Unset: all when a GPU is present."""
     step_target: float | None
-    """Seconds that a step should take at most while any text waits for its next token: new prompts are computed in
-    parts that fit. Higher: prompts are done sooner, running texts come in larger jerks.
+    """Seconds that a step should take on the average while any text waits for its next token and prompts are computed
+    in parts beside it. Higher: prompts are done sooner, running texts come more slowly.
     """
     max_queue: int | None
     """Most requests that wait for their turn. Unset: any number."""

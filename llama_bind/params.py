@@ -405,8 +405,8 @@ class LlamaParams:
     )
     step_target: float | None = option(
         DEFAULT_STEP_TARGET,
-        "Seconds that a step should take at most while any text waits for its next token: new prompts are computed in "
-        "parts that fit. Higher: prompts are done sooner, running texts come in larger jerks.",
+        "Seconds that a step should take on the average while any text waits for its next token and prompts are "
+        "computed in parts beside it. Higher: prompts are done sooner, running texts come more slowly.",
         above=0,
         high=3600,
     )

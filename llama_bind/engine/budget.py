@@ -9,14 +9,24 @@ from __future__ import annotations
 __all__ = ["StepBudget"]
 
 LEAST = 8
-"""Prompt tokens that every step may compute, or a prompt would never end under a target that cannot be met."""
+"""Tokens of texts to embed that every step may compute, or they would never end under a target that cannot be met."""
 FIRST = 32
-"""Prompt tokens of a step while nothing is known yet."""
+"""Tokens of a step while nothing is known yet."""
+WORTH = 64
+"""Prompt tokens below which a step is better left to those that decode, and its time saved for a later one.
+
+llama.cpp's attention on a CPU works on 64 tokens at once; fewer cost up to three times as much each, and every
+computation of prompt tokens beside decoding ones passes over all weights once more.
+"""
+LEAST_SHARE = 0.25
+"""Prompts get at least so much time for every second of decoding, whatever the target."""
 SLOW, FAST = 0.1, 0.5
 
 
 class StepBudget:
-    """Keeps steps near `target` seconds while anything decodes.
+    """Keeps steps near `target` seconds, on the average, while anything decodes.
+
+    What a step leaves of its target is saved up until it pays for `WORTH` prompt tokens (or for all that are wanted).
 
     Args:
         target: Seconds; None for no limit.
@@ -29,33 +39,52 @@ class StepBudget:
         self._alone: dict[int, float] = {}  # seconds of a step by how many decode, where nothing else is computed
         self._token: float | None = None  # seconds that a prompt token adds
         self._row: float | None = None  # seconds that a token of a text to embed takes
+        self._saved = 0.0  # seconds that prompts may take of the next step; negative: they took too much
 
-    def prompt_tokens(self, n_decoding: int) -> int:
-        """Prompt tokens for the next step; all that fit when nothing decodes."""
-        return self._fitting(n_decoding, self._token)
+    def prompt_tokens(self, n_decoding: int, wanted: int) -> int:
+        """Prompt tokens for the next step; all that fit when nothing decodes.
+
+        Args:
+            n_decoding: Sequences that get their next token in it.
+            wanted: Prompt tokens that are left to compute.
+        """
+        if self.target is None or n_decoding == 0:
+            return self.most
+        if self._token is None:
+            return min(FIRST, self.most)
+        fitting = min(int(self._saved / self._token), self.most, wanted)
+        return fitting if fitting >= min(WORTH, wanted, self.most) else 0
 
     def embed_tokens(self, n_decoding: int) -> int:
         """Tokens of texts to embed, which are computed in a step of their own between two others."""
-        return self._fitting(n_decoding, self._row)
-
-    def _fitting(self, n_decoding: int, token: float | None) -> int:
         if self.target is None or n_decoding == 0:
             return self.most
-        if token is None:
+        if self._row is None:
             return min(FIRST, self.most)
-        fitting = (self.target - self._decoding(n_decoding)) / token
+        fitting = (self.target - self._decoding(n_decoding)) / self._row
         return max(min(LEAST, self.most), min(int(fitting), self.most))
 
     def observe(self, n_decoding: int, n_prompt: int, seconds: float) -> None:
         """A step took `seconds` for the tokens of `n_decoding` sequences and `n_prompt` prompt tokens."""
+        added = 0.0
         if n_prompt == 0:
             before = self._alone.get(n_decoding, seconds)
             # Other programs make a step slower, never faster: trust short ones more.
             self._alone[n_decoding] = before + (FAST if seconds < before else SLOW) * (seconds - before)
         elif n_decoding:
-            added = max(seconds - self._decoding(n_decoding), 0.0) / n_prompt
-            before = added if self._token is None else self._token
-            self._token = max(before + FAST * (added - before), 1e-7)
+            added = max(seconds - self._decoding(n_decoding), 0.0)
+            each = added / n_prompt
+            before = each if self._token is None else self._token
+            self._token = max(before + FAST * (each - before), 1e-7)
+        if n_decoding and self.target is not None:
+            self._save(self.target, self._decoding(n_decoding), added)
+
+    def _save(self, target: float, decoding: float, added: float) -> None:
+        left = max(target - decoding, LEAST_SHARE * decoding)
+        chunk = WORTH * (self._token or 0.0)
+        # No more is kept, or owed, than one step uses: a long pause is no reason for a burst.
+        most = left + chunk
+        self._saved = min(max(self._saved + left - added, -most), most)
 
     def observe_embed(self, n_tokens: int, seconds: float) -> None:
         """A step took `seconds` for `n_tokens` of texts to embed."""

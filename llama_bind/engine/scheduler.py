@@ -296,6 +296,11 @@ class Scheduler:
             return self.cells.used
         return sum(len(h.tokens) for h in self.slots.free) + sum(s.n_computed for s in list(self.running))
 
+    @property
+    def wanted(self) -> int:
+        """Prompt tokens (and lost ones) that running texts still need computed."""
+        return sum(s.n_tokens - s.n_computed for s in self.running if not s.decoding and s.request.kind == "generate")
+
     # -- making room -----------------------------------------------------------------------------------------------
 
     def _secure(self, preempted: list[int]) -> list[Holding]:

@@ -72,8 +72,8 @@ class Steps:
         if self._run_alone():
             return
         n_decoding = sum(s.decoding for s in self.scheduler.running)
-        budget = self.budget
-        for plan in self.scheduler.plans(budget.prompt_tokens(n_decoding), budget.embed_tokens(n_decoding)):
+        budget, wanted = self.budget, self.scheduler.wanted
+        for plan in self.scheduler.plans(budget.prompt_tokens(n_decoding, wanted), budget.embed_tokens(n_decoding)):
             sampled = self._run(plan, n_decoding)
             if sampled is None:
                 break  # what was planned after it may not hold any more

@@ -2,47 +2,88 @@ from __future__ import annotations
 
 import pytest
 
-from llama_bind.engine.budget import FIRST, LEAST, StepBudget
+from llama_bind.engine.budget import FIRST, LEAST_SHARE, WORTH, StepBudget
 
 
 def test_nothing_is_held_back_while_nobody_decodes_or_without_a_target() -> None:
-    assert StepBudget(0.1, 512).prompt_tokens(0) == 512
-    assert StepBudget(None, 512).prompt_tokens(9) == 512
+    assert StepBudget(0.1, 512).prompt_tokens(0, 9999) == 512
+    assert StepBudget(None, 512).prompt_tokens(9, 9999) == 512
 
 
-def settled(budget: StepBudget, *, base: float, token: float, n: int = 40) -> int:
-    """Prompt tokens after a while on a machine where a step takes `base` and `token` for each prompt token."""
+def steps(
+    budget: StepBudget, *, base: float, token: float, n: int = 400, wanted: int = 9999
+) -> list[tuple[int, float]]:
+    """Prompt tokens and seconds of steps where one takes `base` and `token` for each prompt token."""
+    taken = []
     for _ in range(n):
-        budget.observe(4, 0, base)
-        count = budget.prompt_tokens(4)
-        budget.observe(4, count, base + token * count)
-    return budget.prompt_tokens(4)
+        count = budget.prompt_tokens(4, wanted)
+        seconds = base + token * count
+        budget.observe(4, count, seconds)
+        taken.append((count, seconds))
+    return taken
 
 
-@pytest.mark.parametrize(("base", "token"), [(0.02, 0.001), (0.05, 0.0002), (0.001, 0.003)])
-def test_steps_come_to_take_what_was_asked_for(base: float, token: float) -> None:
-    count = settled(StepBudget(0.1, 2048), base=base, token=token)
-    assert base + token * count == pytest.approx(0.1, rel=0.05)
+@pytest.mark.parametrize(("base", "token"), [(0.02, 0.001), (0.05, 0.0002), (0.001, 0.003), (0.03, 0.008), (0.09, 0.1)])
+def test_steps_come_to_take_what_was_asked_for_on_the_average(base: float, token: float) -> None:
+    budget = StepBudget(0.1, 2048)
+    budget.observe(4, 0, base)
+    steps(budget, base=base, token=token, n=2000)
+    later = steps(budget, base=base, token=token, n=2000)
+    mean = sum(seconds for _, seconds in later) / len(later)
+    assert mean == pytest.approx(max(0.1, base * (1 + LEAST_SHARE)), rel=0.05)
+    assert all(count == 0 or count >= WORTH for count, _ in later), "small computations are wasteful"
+
+
+def test_nineteen_steps_in_twenty_are_undisturbed_where_the_target_leaves_little() -> None:
+    budget = StepBudget(0.05, 512)
+    budget.observe(4, 0, 0.032)
+    taken = steps(budget, base=0.032, token=0.007, n=600)[100:]
+    slow = [seconds for count, seconds in taken if count]
+    assert 0 < len(slow) < 0.05 * len(taken)
 
 
 def test_it_starts_carefully_and_never_stops_altogether() -> None:
     budget = StepBudget(0.01, 512)
-    assert budget.prompt_tokens(2) == FIRST
-    assert settled(budget, base=0.5, token=0.1) == LEAST
-    assert StepBudget(0.01, 4).prompt_tokens(2) == 4, "a batch may be smaller than the least"
+    assert budget.prompt_tokens(2, 500) == FIRST
+    budget.observe(4, 0, 0.5)
+    taken = steps(budget, base=0.5, token=0.1)
+    prompts = sum(seconds - 0.5 for _, seconds in taken[60:])
+    assert prompts / (0.5 * len(taken[60:])) == pytest.approx(LEAST_SHARE, rel=0.2)
+    assert StepBudget(0.01, 4).prompt_tokens(2, 500) == 4, "a batch may be smaller than the least"
+
+
+def test_a_batch_smaller_than_what_is_worth_a_step_is_no_reason_to_wait_for_ever() -> None:
+    budget = StepBudget(0.1, 16)
+    assert sum(count for count, _ in steps(budget, base=0.02, token=0.001)) > 16 * 100
+
+
+def test_a_short_prompt_is_computed_at_once() -> None:
+    budget = StepBudget(0.1, 512)
+    steps(budget, base=0.05, token=0.004)
+    steps(budget, base=0.05, token=0.004, n=10, wanted=0)
+    assert budget.prompt_tokens(4, 20) >= 20, "what was left of the steps before pays for it"
+
+
+def test_a_pause_is_no_reason_for_a_burst() -> None:
+    budget = StepBudget(0.1, 512)
+    steps(budget, base=0.05, token=0.004)
+    for _ in range(1000):
+        budget.observe(4, 0, 0.05)
+    assert budget.prompt_tokens(4, 9999) <= 1.3 * WORTH
 
 
 def test_a_machine_that_gets_slower_gets_less() -> None:
     budget = StepBudget(0.1, 2048)
-    fast = settled(budget, base=0.01, token=0.0005)
-    assert settled(budget, base=0.01, token=0.005) < fast / 5
+    fast = sum(count for count, _ in steps(budget, base=0.01, token=0.0005)[100:])
+    steps(budget, base=0.01, token=0.005)
+    assert sum(count for count, _ in steps(budget, base=0.01, token=0.005)[100:]) < fast / 5
 
 
 def test_a_slow_step_now_and_then_does_not_count_for_much() -> None:
     budget = StepBudget(0.1, 2048)
-    before = settled(budget, base=0.02, token=0.001)
+    before = steps(budget, base=0.02, token=0.001)[-1][0]
     budget.observe(4, 0, 0.2)
-    assert budget.prompt_tokens(4) > before / 2
+    assert budget.prompt_tokens(4, 9999) > before / 2
 
 
 def test_texts_to_embed_have_a_budget_of_their_own() -> None:
