@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from llama_bind.chat.budget import ELEMENT, charge
 from llama_bind.chat.traced import METHODS, join, percent, repeat, replace, strip, to_text
 from llama_bind.errors import TemplateError
 
-__all__ = ["FILTERS", "OPERATORS", "check_built", "check_numbers"]
+__all__ = ["FILTERS", "OPERATORS", "OwnList", "change", "check_built", "check_numbers"]
 
 MAX_BITS = 20_000
 """Bits of a whole number."""
@@ -23,6 +23,20 @@ MAX_NODES = 200_000
 """Values that a list or dict may hold, with everything inside them, however often it is shared."""
 MAX_COUNT = 100_000
 """Largest number for filters that make as many things as they are told."""
+
+
+class OwnList(list[Any]):
+    """A list that the template itself wrote down, so that it may add to it."""
+
+
+def change(own: OwnList, method: str, *args: Any) -> Any:
+    """``own.append(item)`` or ``own.pop(index)``."""
+    if method == "pop":
+        return own.pop(*args)
+    own.append(*args)
+    if isinstance(args[0], (list, tuple, dict)):
+        check_built(own)
+    return None
 
 
 def check_built(value: Any) -> Any:
@@ -36,7 +50,7 @@ def check_built(value: Any) -> Any:
             raise TemplateError(f"the chat template builds a value of more than {MAX_NODES} elements")
         stack.extend(item for item in items if isinstance(item, (list, tuple, dict)))
     charge(nodes * ELEMENT)
-    return value
+    return OwnList(value) if type(value) is list else value
 
 
 def check_numbers(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -63,7 +77,7 @@ def _tojson(
         raise TemplateError("the chat template indents JSON by more than 64")
     encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
     chunks = []
-    for chunk in encoder.iterencode(value):
+    for chunk in encoder.iterencode(_list(value) if isinstance(value, Iterator) else value):
         charge(len(chunk))
         chunks.append(chunk)
     return "".join(chunks)

@@ -5,6 +5,7 @@ Not for: rendering (``templates.py``), or media (parts that are not text are ref
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,11 @@ MAX_MESSAGES = 100_000
 MAX_CHARS = 12_000_000
 """Characters in all contents together."""
 
+_TEXTS = ("text", "input_text", "output_text", "refusal")
 _MEDIA = ("image_url", "input_image", "image", "input_audio", "audio_url", "audio", "video_url", "video", "file")
+
+_ROLES_SHOWN = {"developer": "system", "function": "tool"}
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]], *, roles: Sequence[str] = ROLES) -> list[dict[str, Any]]:
@@ -62,14 +67,18 @@ def _message(message: Any, index: int, roles: Sequence[str]) -> dict[str, Any]:
         known = ", ".join(ROLES)
         raise MessageError(f"messages[{index}] has the role {role!r}; the roles are {known}", index=index)
     copy = {str(key): value for key, value in message.items()}
-    copy["content"] = _content(message.get("content"), index)
-    calls = message.get("tool_calls")
+    if role in ("tool", "function") and "content" in message:
+        copy["content"] = _result(message["content"], index)
+    copy["content"] = _content(copy.get("content"), index)
+    calls = message.get("tool_calls") or _older_calls(copy.pop("function_call", None), index)
     if calls:
         copy["tool_calls"] = _tool_calls(calls, index)
     elif "tool_calls" in copy:
         del copy["tool_calls"]
     if copy["content"] is None and not (role == "assistant" or calls):
         raise MessageError(f"messages[{index}] ({role}) has no content", index=index)
+    if copy.get("reasoning_content") is None and isinstance(copy.get("reasoning"), str):
+        copy["reasoning_content"] = copy["reasoning"]
     for key in ("name", "tool_call_id", "reasoning_content"):
         if copy.get(key) is None:
             copy.pop(key, None)
@@ -88,6 +97,24 @@ def _content(content: Any, index: int) -> str | list[dict[str, Any]] | None:
     return [_part(part, index, number) for number, part in enumerate(content)]
 
 
+def _result(content: Any, index: int) -> Any:
+    """What a tool gave back, as text: values become JSON, text and lists of text parts stay what they are."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, (list, tuple)) and content and all(map(_is_part, content)):
+        return content
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MessageError(
+            f"messages[{index}].content is no text and cannot be written as JSON: {error}", index=index
+        ) from None
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and (part.get("type") in _TEXTS or part.get("type") in _MEDIA)
+
+
 def _part(part: Any, index: int, number: int) -> dict[str, Any]:
     where = f"messages[{index}].content[{number}]"
     if isinstance(part, str):
@@ -97,12 +124,22 @@ def _part(part: Any, index: int, number: int) -> dict[str, Any]:
     kind = part.get("type")
     if kind in _MEDIA:
         raise UnsupportedError(f"{where} is of type {kind!r}; only text parts are supported")
-    if kind not in ("text", "input_text", "output_text", "refusal"):
+    if kind not in _TEXTS:
         raise MessageError(f"{where} has the type {kind!r}; use {{'type': 'text', 'text': ...}}", index=index)
     text = part.get("refusal" if kind == "refusal" else "text")
     if not isinstance(text, str):
         raise MessageError(f"{where}.text must be a str, not {_kind(text)}", index=index)
     return {"type": "text", "text": _valid(text, index)}
+
+
+def _older_calls(call: Any, index: int) -> list[dict[str, Any]]:
+    """``function_call`` of OpenAI's older form as `tool_calls`."""
+    if call is None:
+        return []
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+        shape = "{'name': ..., 'arguments': ...}"
+        raise MessageError(f"messages[{index}].function_call must look like {shape}", index=index)
+    return [{"type": "function", "function": call}]
 
 
 def _tool_calls(calls: Any, index: int) -> list[dict[str, Any]]:
@@ -115,7 +152,10 @@ def _tool_calls(calls: Any, index: int) -> list[dict[str, Any]]:
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             shape = "{'id': ..., 'type': 'function', 'function': {'name': ..., 'arguments': ...}}"
             raise MessageError(f"{where}[{number}] must look like {shape}", index=index)
-        result.append({**call, "type": "function", "function": dict(function)})
+        arguments = function.get("arguments")
+        if not isinstance(arguments, (str, Mapping, type(None))):
+            raise MessageError(f"{where}[{number}].function.arguments must be JSON text or a dict", index=index)
+        result.append({**call, "type": "function", "function": {**function, "arguments": arguments or {}}})
     return result
 
 
@@ -142,28 +182,76 @@ def _kind(value: Any) -> str:
 
 
 def template_messages(
-    messages: Sequence[Mapping[str, Any]], *, developer: bool = False, parts: bool = False
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    developer: bool = False,
+    parts: bool = False,
+    arguments_as_text: bool = False,
+    short_ids: bool = False,
+    reasoning_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Checked messages in the form that a template expects.
 
     Roles become text of the template, for many build a control token out of them. The arguments of tool calls, JSON
     text in OpenAI's API, become values; text that is not a JSON object stays as it is. No content becomes an empty
-    one, and the text parts of a content one text, joined by newlines.
+    one, and the text parts of a content one text, joined by newlines. A call without an id gets one that counts up.
 
     Args:
         messages: From `check_messages`.
         developer: The template knows the role "developer"; else it becomes "system".
         parts: The template takes contents as lists of parts only.
+        arguments_as_text: The template joins the arguments of calls to text: they become JSON text instead.
+        short_ids: The template wants ids of nine letters and digits: others are replaced, the same by the same.
+        reasoning_names: More names under which the template looks for ``reasoning_content``.
     """
     result = []
+    ids = _Ids(short_ids)
     for message in messages:
-        role = "system" if message["role"] == "developer" and not developer else message["role"]
+        role = _ROLES_SHOWN.get(message["role"], message["role"])
+        role = "developer" if message["role"] == "developer" and developer else role
         content: Any = "\n".join(_texts(message["content"]))
         copy = {**message, "role": trusted(role), "content": [{"type": "text", "text": content}] if parts else content}
         if "tool_calls" in copy:
-            copy["tool_calls"] = [_with_values(call) for call in copy["tool_calls"]]
+            shape = _with_text if arguments_as_text else _with_values
+            copy["tool_calls"] = [{**shape(call), "id": ids.of_call(call)} for call in copy["tool_calls"]]
+        elif role in ("tool", "function"):
+            copy.update(ids.of_result(copy))
+        if "reasoning_content" in copy:
+            copy.update(dict.fromkeys(reasoning_names, copy["reasoning_content"]))
         result.append(copy)
     return result
+
+
+class _Ids:
+    """Ids of calls: those that were given, or made ones that are the same each time the conversation comes again."""
+
+    def __init__(self, short: bool) -> None:
+        self._short = short
+        self._count = 0
+        self._open: list[tuple[str, str]] = []  # (name, id) of calls that have had no result yet
+
+    def of_call(self, call: Mapping[str, Any]) -> str:
+        """The id of the next call."""
+        given = call.get("id")
+        found = self._shortened(given) if isinstance(given, str) and given else f"call{self._count:05d}"
+        self._count += 1
+        self._open.append((call["function"]["name"], found))
+        return found
+
+    def of_result(self, message: Mapping[str, Any]) -> dict[str, str]:
+        """The name and the id of a result, each taken from its call where it is missing."""
+        given = message.get("tool_call_id")
+        known = self._shortened(given) if given else None
+        for place, (name, call_id) in enumerate(self._open):
+            if call_id == known or (known is None and message.get("name") in (None, name)):
+                del self._open[place]
+                return {"name": message.get("name") or name, "tool_call_id": call_id}
+        return {} if known is None else {"tool_call_id": known}
+
+    def _shortened(self, given: str) -> str:
+        if not self._short or _SHORT_ID.fullmatch(given):
+            return given
+        return hashlib.sha256(given.encode()).hexdigest()[:9]
 
 
 def roles_of(source: str) -> tuple[str, ...]:
@@ -187,6 +275,14 @@ def without_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     else:
         content = f"{head}\n{rest}"
     return [{**messages[1], "content": content}, *messages[2:]]
+
+
+def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call["function"])
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+    return {**call, "function": function}
 
 
 def _with_values(call: Mapping[str, Any]) -> dict[str, Any]:

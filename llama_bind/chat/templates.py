@@ -21,6 +21,7 @@ from types import BuiltinMethodType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.meta
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame, MacroRef
 from jinja2.exceptions import SecurityError
@@ -31,7 +32,16 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llama_bind.chat.budget import ELEMENT, TemplateLimits, charge, spending
-from llama_bind.chat.filters import FILTERS, OPERATORS, check_built, check_numbers, flat_sum, join_items
+from llama_bind.chat.filters import (
+    FILTERS,
+    OPERATORS,
+    OwnList,
+    change,
+    check_built,
+    check_numbers,
+    flat_sum,
+    join_items,
+)
 from llama_bind.chat.segments import Segment, segments_of
 from llama_bind.chat.traced import METHODS, PLAIN_METHODS, join, to_text, trusted
 from llama_bind.errors import TemplateError
@@ -190,6 +200,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         """``value[start:stop:step]``."""
         return _paid(value[start:stop:step])
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Beyond Hugging Face's: a template may add to its own lists and take from them."""
+        if isinstance(obj, OwnList) and attr in ("append", "pop"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
+
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """``str.format`` is one of our own methods wherever it is taken from a string."""
         if isinstance(value, BuiltinMethodType) and isinstance(value.__self__, str) and value.__name__[:6] == "format":
@@ -209,6 +225,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             if name in METHODS:
                 return _paid(METHODS[name](owner, *args, **kwargs))
             allowed = name in PLAIN_METHODS
+        elif isinstance(owner, OwnList) and name in ("append", "pop"):
+            return change(owner, name, *args)
         else:
             allowed = any(isinstance(owner, kind) and name in names for kind, names in _METHODS_OF)
         if not allowed:
@@ -327,6 +345,16 @@ class ChatTemplate:
             TemplateError: A syntax error; `line` says where.
         """
         _compile(self.source)
+
+    @functools.cached_property
+    def variables(self) -> frozenset[str]:
+        """Names that the template looks up and does not set on every way: what a caller may give.
+
+        Raises:
+            TemplateError: A syntax error.
+        """
+        self.compile()
+        return frozenset(jinja2.meta.find_undeclared_variables(_environment().parse(self.source)))
 
     @functools.cached_property
     def takes_parts(self) -> bool:

@@ -99,7 +99,7 @@ def _opaque(value: Any) -> bool:
     return kind.__module__.startswith("jinja2") and kind.__name__ != "Undefined"
 
 
-_BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}")}
+_BRACKETS = {"list": ("[", "]"), "OwnList": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}")}
 _VIEWS = ("dict_keys", "dict_values", "dict_items")
 
 

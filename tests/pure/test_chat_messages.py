@@ -128,3 +128,100 @@ def test_other_keys_pass_through() -> None:
         [{"role": "assistant", "content": "x", "reasoning_content": "r", "tool_calls": [], "name": None}]
     )
     assert checked == [{"role": "assistant", "content": "x", "reasoning_content": "r"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("rain", "rain"),
+        ({"sky": "grün"}, '{"sky": "grün"}'),
+        (["a", 1], '["a", 1]'),
+        ([], "[]"),
+        (5, "5"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, "null"),
+        ([{"type": "text", "text": "rain"}], "rain"),
+        ([{"type": "unknown"}], '[{"type": "unknown"}]'),
+    ],
+)
+def test_results_of_tools_need_not_be_text(content: Any, text: str) -> None:
+    for role in ("tool", "function"):
+        checked = check_messages([{"role": role, "content": content}])
+        assert template_messages(checked)[0]["content"] == text
+
+
+@pytest.mark.parametrize("content", [{1, 2}, object(), b"x"])
+def test_results_that_are_no_json(content: Any) -> None:
+    with pytest.raises(MessageError, match="cannot be written as JSON"):
+        check_messages([{"role": "tool", "content": content}])
+
+
+def test_results_must_have_a_content() -> None:
+    with pytest.raises(MessageError, match="no content"):
+        check_messages([{"role": "tool"}])
+
+
+def test_the_older_form_of_calls() -> None:
+    checked = check_messages(
+        [
+            {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"a": 1}'}},
+            {"role": "function", "name": "f", "content": "x"},
+        ]
+    )
+    call, result = template_messages(checked)
+    assert call["tool_calls"][0]["function"] == {"name": "f", "arguments": {"a": 1}}
+    assert "function_call" not in call
+    assert result["role"] == "tool"
+    assert result["tool_call_id"] == call["tool_calls"][0]["id"]
+    with pytest.raises(MessageError, match="function_call must look like"):
+        check_messages([{"role": "assistant", "function_call": "f"}])
+
+
+@pytest.mark.parametrize("arguments", [5, ["a"], b"x"])
+def test_arguments_of_calls_are_text_or_a_dict(arguments: Any) -> None:
+    with pytest.raises(MessageError, match=r"tool_calls\[0\].function.arguments must be"):
+        check_messages([{"role": "assistant", "tool_calls": [call(arguments)]}])
+
+
+def test_arguments_as_text() -> None:
+    for given in ({"a": "ü"}, '{"a": "ü"}'):
+        shaped = template_messages(
+            check_messages([{"role": "assistant", "tool_calls": [call(given)]}]), arguments_as_text=True
+        )
+        assert shaped[0]["tool_calls"][0]["function"]["arguments"] == '{"a": "ü"}'
+    nothing: Any
+    for nothing in (None, "", {}):
+        shaped = template_messages(check_messages([{"role": "assistant", "tool_calls": [call(nothing)]}]))
+        assert shaped[0]["tool_calls"][0]["function"]["arguments"] == {}
+
+
+def test_ids_of_calls_and_results() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    calls = [
+        {"function": function},
+        {"function": {**function, "name": "g"}},
+        {"id": "call_abcdefghijkl", "function": function},
+    ]
+    conversation: list[dict[str, Any]] = [
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "name": "g", "content": "x"},
+        {"role": "tool", "content": "x"},
+        {"role": "tool", "tool_call_id": "call_abcdefghijkl", "content": "x"},
+    ]
+    shaped = template_messages(check_messages(conversation))
+    assert [one["id"] for one in shaped[0]["tool_calls"]] == ["call00000", "call00001", "call_abcdefghijkl"]
+    assert [(m["name"], m["tool_call_id"]) for m in shaped[1:]] == [
+        ("g", "call00001"), ("f", "call00000"), ("f", "call_abcdefghijkl")
+    ]  # fmt: skip
+    short = template_messages(check_messages(conversation), short_ids=True)
+    assert [len(one["id"]) for one in short[0]["tool_calls"]] == [9, 9, 9]
+    assert short[3]["tool_call_id"] == short[0]["tool_calls"][2]["id"] != "call_abcdefghijkl"
+
+
+def test_reasoning_under_every_name() -> None:
+    for key in ("reasoning_content", "reasoning"):
+        checked = check_messages([{"role": "assistant", "content": "x", key: "r"}])
+        assert template_messages(checked, reasoning_names=["thinking"])[0].items() >= {
+            "reasoning_content": "r", "thinking": "r"
+        }.items()  # fmt: skip

@@ -149,7 +149,8 @@ def test_refused(source: str, words: str) -> None:
     "source",
     [
         "{{ ''.__class__.__mro__ }}", "{{ ''['__class__'].x }}", "{{ (''|attr('__class__')).x }}",
-        "{{ messages.append(1) }}",
+        "{{ messages.append(1) }}", "{{ messages.pop() }}", "{{ [].extend([1]) }}", "{{ [].append.__self__.x }}",
+        "{% set a = [] %}{{ a.append(messages) }}{{ a[0].append(1) }}", "{{ [1].pop(5) }}",
         "{{ messages[0].update({'a': 1}) }}", "{{ messages.__class__.x }}", "{{ raise_exception.__globals__.x }}",
         "{{ cycler.__init__.__globals__ }}", "{{ self._TemplateReference__context.x }}", "{{ namespace.__init__.x }}",
         "{{ ''.strip.__self__.x }}", "{{ range.__class__.x }}", "{{ joiner()._sep.x }}", "{{ ''.format.__func__.x }}",
@@ -162,6 +163,32 @@ def test_nothing_is_reached(source: str) -> None:
     with pytest.raises(TemplateError):
         ChatTemplate(source).render(MESSAGES)
     assert MESSAGES == [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{% set a = [] %}{% set _ = a.append('x') %}{% set _ = a.append('y') %}{{ a }}", "['x', 'y']"),
+        ("{% set n = namespace(a=[1, 2]) %}{{ n.a.pop(0) }}{{ n.a.pop() }}{{ n.a }}", "12[]"),
+        ("{{ [messages[0].role]|list|length }}", "1"),
+        ("{{ (messages|map(attribute='content'))|tojson }}", '["hello"]'),
+    ],
+)
+def test_a_template_may_change_its_own_lists(source: str, expected: str) -> None:
+    assert ChatTemplate(source).render(MESSAGES) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set a = [] %}{% set _ = a.append(a) %}{{ a }}",
+        "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set b = [] %}{% set _ = b.append(n.a) %}"
+        "{% set _ = b.append(n.a) %}{% set n.a = b %}{% endfor %}{{ n.a|tojson }}",
+        "{% set a = [] %}{% for i in range(10**9) %}{% set _ = a.append(i) %}{% endfor %}",
+    ],
+)
+def test_its_own_lists_stay_small(source: str) -> None:
+    assert ended(source)
 
 
 def test_memory_stays_small() -> None:

@@ -48,6 +48,14 @@ CALLS: list[dict[str, Any]] = [
 NEEDS = {"fireworks-ai-llama-3-firefunction-v2": {"functions": "[]", "datetime": "2026-01-01"}}
 
 
+# These fail in Hugging Face's environment and render here.
+BEYOND = {
+    "Kimi-K2-Instruct": "adds to a list of its own",
+    "Kimi-K2-Thinking": "adds to a list of its own",
+    "llama-cpp-deepseek-r1": "writes a generator as JSON",
+}
+
+
 class _Generation(jinja2.ext.Extension):
     tags = {"generation"}  # noqa: RUF012
 
@@ -108,6 +116,9 @@ def test_a_rendering_is_jinja_s_own(path: Path) -> None:
             segments = template.render_segments(shaped, tools=tools, **variables)
             assert text_of(segments) == expected == template.render(shaped, tools=tools, **variables)
             rendered += 1
+        elif path.stem in BEYOND and tools:
+            assert "weather" in template.render(shaped, tools=tools, **variables)
+            rendered += 1
         else:
             with pytest.raises(TemplateError) as info:
                 template.render(shaped, tools=tools, **variables)
@@ -153,9 +164,9 @@ def test_the_extractor_finds_all_renderings() -> None:
 # Where llama.cpp's Jinja does other things than Hugging Face's environment, which is the one followed here.
 DEVIATIONS = {
     "is escaped": "nothing is escaped in a prompt, so |safe marks nothing",
-    "array.pop() last": "unsafe: the sandbox lets no template change a value",
-    "array.pop() with index": "unsafe: the sandbox lets no template change a value",
-    "array.append()": "unsafe: the sandbox lets no template change a value",
+    "array.pop() last": "unsafe: the sandbox lets no template change a value that it was given",
+    "array.pop() with index": "unsafe: the sandbox lets no template change a value that it was given",
+    "array.append()": "unsafe: the sandbox lets no template change a value that it was given",
 }
 
 
