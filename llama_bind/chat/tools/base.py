@@ -65,10 +65,16 @@ class ToolFormat(Protocol):
     Attributes:
         name: Such as "hermes".
         markers: Texts that structure the output; control tokens of these texts must be shown to the parser.
+        ends_reasoning: Texts that begin a call and so end the reasoning where they appear in it; none for most, whose
+            models may think about such a text.
+        reads_reasoning: The parser finds the reasoning itself, because it is interleaved with other channels; the
+            router then leaves it alone.
     """
 
     name: str
     markers: tuple[str, ...]
+    ends_reasoning: tuple[str, ...]
+    reads_reasoning: bool
 
     def matches(self, template: str) -> bool:
         """Whether a chat template (its Jinja source) asks for this format."""

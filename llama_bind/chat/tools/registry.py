@@ -1,0 +1,72 @@
+"""Which tool format a chat template asks for. Modules of formats are imported when their turn comes.
+
+Not for: the formats themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import NamedTuple, cast
+
+from llama_bind.chat.tools.base import ToolFormat
+
+__all__ = ["FALLBACK", "ROWS", "Row", "find_format", "get_format", "names"]
+
+
+class Row(NamedTuple):
+    """One format.
+
+    Attributes:
+        name: Its name.
+        module: Module below ``llama_bind.chat.tools`` whose `attribute` is the format.
+        needles: All of them are in every template that asks for it; what is cheap to look for before importing.
+        attribute: Name of the `ToolFormat` in the module.
+    """
+
+    name: str
+    module: str
+    needles: tuple[str, ...]
+    attribute: str = "FORMAT"
+
+
+ROWS: tuple[Row, ...] = (
+    # The more special ones first: what matches first is taken.
+    Row("hermes", "hermes", ("<tool_call>",)),
+)
+
+FALLBACK = Row("generic", "generic", ())
+"""For templates that know of no tools."""
+
+
+def _load(row: Row) -> ToolFormat:
+    module = importlib.import_module(f"llama_bind.chat.tools.{row.module}")
+    return cast(ToolFormat, getattr(module, row.attribute))
+
+
+@functools.lru_cache(maxsize=64)
+def find_format(template: str) -> ToolFormat:
+    """The format that a template (its Jinja source) asks for; the generic one where it asks for none."""
+    for row in ROWS:
+        if all(needle in template for needle in row.needles):
+            found = _load(row)
+            if found.matches(template):
+                return found
+    return _load(FALLBACK)
+
+
+def get_format(name: str) -> ToolFormat:
+    """A format by its name.
+
+    Raises:
+        KeyError: There is none of this name.
+    """
+    for row in (*ROWS, FALLBACK):
+        if row.name == name:
+            return _load(row)
+    raise KeyError(name)
+
+
+def names() -> tuple[str, ...]:
+    """All names, in the order in which they are tried."""
+    return tuple(row.name for row in (*ROWS, FALLBACK))
