@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 
 from llama_bind.params import AdapterSpec, TensorBufferOverride
 
-__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs"]
+__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs", "ToolRunKwargs"]
 '''
 
 GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
@@ -47,6 +47,12 @@ GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
         frozenset({"stream", "echo", "suffix"}),
     ),
     ("BeamKwargs", "Options of `Llama.beam_search`.", (params.BeamParams,), frozenset()),
+    (
+        "ToolRunKwargs",
+        "Options of `Llama.run_tools` and `Llama.stream_tools`, besides tools.",
+        (params.ToolRunParams, params.SamplingParams, params.RequestParams, params.ChatParams),
+        frozenset({"stream", "echo", "suffix", "n", "best_of", "tools", "functions", "function_call"}),
+    ),
 )
 
 

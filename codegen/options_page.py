@@ -36,6 +36,11 @@ SECTIONS: tuple[tuple[str, str, tuple[type[Any], ...]], ...] = (
     ),
     ("Chat", "`create_chat_completion` takes these as well, and neither `echo` nor `suffix`.", (params.ChatParams,)),
     ("Beam search", "`beam_search` takes these.", (params.BeamParams,)),
+    (
+        "Tools",
+        "`run_tools` and `stream_tools` take these, and what `create_chat_completion` takes but `n` and `best_of`.",
+        (params.ToolRunParams,),
+    ),
 )
 
 

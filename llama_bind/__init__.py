@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.speculative import PromptLookup
     from llama_bind.errors import LlamaBindError
+    from llama_bind.function_schema import FunctionTool
     from llama_bind.llama import Llama
     from llama_bind.params import AdapterSpec, ContextParams, ModelParams, SamplingParams
     from llama_bind.structured.grammar import LlamaGrammar
@@ -26,6 +27,7 @@ _HOMES = {
     "AsyncLlama": "aio",
     "Beam": "values",
     "ContextParams": "params",
+    "FunctionTool": "function_schema",
     "Llama": "llama",
     "LlamaBindError": "errors",
     "LlamaDiskCache": "cache",
@@ -42,6 +44,7 @@ __all__ = [
     "AsyncLlama",
     "Beam",
     "ContextParams",
+    "FunctionTool",
     "Llama",
     "LlamaBindError",
     "LlamaDiskCache",

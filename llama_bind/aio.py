@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from llama_bind.chat_results import ChatShape
 from llama_bind.embeddings import Text, Texts, Truncate, Vector
 from llama_bind.facade import Facade
 from llama_bind.llama import Llama
@@ -23,13 +24,16 @@ from llama_bind.many import Many
 from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
 from llama_bind.rerank import Document
-from llama_bind.results import ChatShape, TextShape
+from llama_bind.results import TextShape
 from llama_bind.session import Prepared, Session
 from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, RerankResponse
 from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind.agent.events import ToolRunEvent
+    from llama_bind.agent.loop import ToolSource
+    from llama_bind.agent.values import ToolRun
     from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.handle import Event, RequestHandle
     from llama_bind.engine.request import Request
@@ -241,6 +245,26 @@ class AsyncLlama(Facade):
         prepared = await asyncio.to_thread(self._session.chat, messages, {**kwargs, "stream": stream})
         running = self._start(prepared)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+
+    async def run_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolSource], **kwargs: Unpack[ToolRunKwargs]
+    ) -> ToolRun:
+        """As `Llama.run_tools`; async functions are awaited, others run in threads. Cancelling the task cancels both
+        the request and the functions that are awaited.
+        """
+        from llama_bind.agent.async_driver import finished
+        from llama_bind.agent.prepare import prepare
+
+        return await finished(self, prepare(self, messages, tools, kwargs, "run_tools()"))
+
+    def stream_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolSource], **kwargs: Unpack[ToolRunKwargs]
+    ) -> AsyncGenerator[ToolRunEvent, None]:
+        """As `Llama.stream_tools`: ``async for event in llm.stream_tools(...)``; nothing is awaited before."""
+        from llama_bind.agent.async_driver import run
+        from llama_bind.agent.prepare import prepare
+
+        return run(self, prepare(self, messages, tools, kwargs, "stream_tools()"), stream=True)
 
     async def generate_many(
         self, prompts: Iterable[Prompt], *, progress: ProgressOption = False, **kwargs: Unpack[CompletionKwargs]

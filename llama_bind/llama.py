@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from llama_bind.chat_results import ChatShape
 from llama_bind.embeddings import Text, Texts, Truncate, Vector
 from llama_bind.facade import Facade
 from llama_bind.many import Many
 from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
 from llama_bind.rerank import Document
-from llama_bind.results import ChatShape, TextShape
+from llama_bind.results import TextShape
 from llama_bind.session import Prepared, Session
 from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, RerankResponse
 from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind.agent.events import ToolRunEvent
+    from llama_bind.agent.loop import ToolSource
+    from llama_bind.agent.values import ToolRun
     from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
     from llama_bind.engine.handle import EventQueue, Stream
     from llama_bind.engine.request import Request
@@ -229,6 +233,43 @@ class Llama(Facade):
         prepared = self._session.chat(messages, {**kwargs, "stream": stream})
         events = self._events(prepared)
         return _chunks(prepared, events) if stream else _collected(prepared, events).result()
+
+    def run_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolSource], **kwargs: Unpack[ToolRunKwargs]
+    ) -> ToolRun:
+        """Answer a conversation with the help of Python functions: the model calls them, gets the results, and answers.
+
+        Args:
+            messages: As for `create_chat_completion`; the list is not changed.
+            tools: Functions with annotations and a docstring (async ones too), `FunctionTool` objects, or declarations
+                in OpenAI's shape: a call of one of these ends the run and is among the result's `pending`.
+            **kwargs: The options of `ToolRunParams` and of `create_chat_completion`. A `tool_choice` that forces a
+                call holds for the first answer.
+
+        Returns:
+            The last message, the whole conversation, the usage of all rounds, and what became of each call. A function
+            that raises, takes too long or is not approved ends nothing: the model is told.
+
+        Raises:
+            InputError: A function that cannot be declared, or an option.
+            What `create_chat_completion` raises, in any round.
+        """
+        from llama_bind.agent.driver import finished
+        from llama_bind.agent.prepare import prepare
+
+        return finished(self, prepare(self, messages, tools, kwargs, "run_tools()"))
+
+    def stream_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolSource], **kwargs: Unpack[ToolRunKwargs]
+    ) -> Generator[ToolRunEvent, None, None]:
+        """As `run_tools`, as an iterator of events: what the model writes, calls, results, rounds, and the result.
+
+        Closing it or dropping it cancels the running request. See `llama_bind.agent` for the events.
+        """
+        from llama_bind.agent.driver import run
+        from llama_bind.agent.prepare import prepare
+
+        return run(self, prepare(self, messages, tools, kwargs, "stream_tools()"), stream=True)
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ __all__ = [
     "RequestParams",
     "SamplingParams",
     "TensorBufferOverride",
+    "ToolRunParams",
 ]
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -444,3 +445,38 @@ class ChatParams:
     chat_template_kwargs: Mapping[str, Any] | None = option(None, "Values for the chat template.", cli=False)
     add_generation_prompt: bool = option(True, "Open the assistant's turn after the messages.")
     continue_final_message: bool = option(False, "Continue the last message instead of opening a turn.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ToolRunParams:
+    """What a run of tools asks for besides the options of its chat completions."""
+
+    max_rounds: int = option(
+        8,
+        "Rounds of calls. After so many the model answers once more, and must do without tools.",
+        low=0,
+        high=1_000_000,
+    )
+    tool_timeout: float | None = option(
+        None,
+        "Seconds that one call of a function may take; then the model is told so. An async function is cancelled, "
+        "another goes on in its thread and nobody waits for it. `FunctionTool` has its own.",
+        above=0,
+        high=1e8,
+    )
+    max_parallel_tools: int = option(
+        16, "Calls of one answer that run at the same time; 1: one after the other.", low=1, high=1000
+    )
+    max_result_chars: int | None = option(
+        None,
+        "Characters of one result that the model gets; the rest is cut with a note. Unset: as many as the context has "
+        "tokens, which is about a quarter of it.",
+        low=200,
+        high=10**9,
+    )
+    approve: Callable[[Any], Any] | None = option(
+        None,
+        "Asked before each call, with a `ToolCall`: True runs it; False, or a str that says why, tells the model that "
+        "it was not approved. May be async.",
+        cli=False,
+    )

@@ -31,7 +31,7 @@ from llama_bind.structured import foreign, shapes
 from llama_bind.structured.docstrings import Docstring, read_docstring
 from llama_bind.structured.shapes import Shape
 
-__all__ = ["Annotations", "default_in_json", "hints_of"]
+__all__ = ["Annotations", "default_in_json", "hints_of", "own_docstring"]
 
 _SCALARS: dict[Any, Shape] = {
     str: shapes.Scalar("string"),

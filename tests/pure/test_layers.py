@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "llama_bind"
 
 BASE = {"errors", "options", "params", "values", "types", "version"}
-CALLS = {"embeddings", "engine", "prompts", "rerank", "results"}
+CALLS = {"chat_results", "embeddings", "engine", "prompts", "rerank", "results"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
@@ -20,11 +20,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "params": {"errors", "options"},
     "_kwargs": {"params"},
     "results": BASE,
+    "chat_results": {*BASE, "chat", "results"},
     "filelock": set(),
     "lib": {"errors"},
     "text": BASE,
     "chat": BASE,
     "structured": BASE,
+    "function_schema": {*BASE, "structured"},
+    "agent": {*BASE, "chat", "function_schema"},
     "core": {*BASE, "lib", "structured"},
     "engine": {*BASE, "filelock", "text"},
     "engine.runner": {*BASE, "core"},
@@ -46,10 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "many": {*BASE, "engine", "prompts", "results", "session"},
     "progress": {"errors"},
     "facade": {"cache", "core", "engine", "session"},
-    "llama": {*BASE, *CALLS, "_kwargs", "cache", "core", "facade", "hub", "many", "progress", "session"},
-    "aio": {*BASE, *CALLS, "_kwargs", "cache", "core", "facade", "llama", "many", "progress", "session"},
+    "llama": {*BASE, *CALLS, "_kwargs", "agent", "cache", "core", "facade", "hub", "many", "progress", "session"},
+    "aio": {*BASE, *CALLS, "_kwargs", "agent", "cache", "core", "facade", "llama", "many", "progress", "session"},
     "cli": {*BASE, "core", "hub", "lib", "llama"},
-    "": {"aio", "cache", "engine", "errors", "llama", "params", "structured", "values", "version"},
+    "": {"aio", "cache", "engine", "errors", "function_schema", "llama", "params", "structured", "values", "version"},
     "__main__": {"cli"},
 }
 """Layer -> layers it may import besides itself. The facade's own helpers (calls, prompts, results) are beside it."""
