@@ -1,4 +1,7 @@
-"""Builds the OpenAI-shaped dicts from the engine's values. Pure. Not for: running anything."""
+"""Builds OpenAI-shaped dicts of completions from the engine's values. Pure.
+
+Not for: chat completions (``chat_results``), or running anything.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from llama_bind.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionChunkChoice,
-    ChatCompletionDelta,
-    ChatLogprobs,
-    ChatTokenLogprob,
-    Completion,
-    CompletionLogprobs,
-    CompletionUsage,
-    TimingsDict,
-)
+from llama_bind.types import Completion, CompletionLogprobs, CompletionUsage, TimingsDict
 from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
 
-__all__ = ["ChatShape", "TextShape", "timings_dict", "usage_dict"]
+__all__ = ["Shape", "TextShape", "timings_dict", "usage_dict"]
 
 
 def token_text(piece: bytes) -> str:
@@ -65,7 +57,7 @@ def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
     return found
 
 
-class _Shape:
+class Shape:
     """What all results of one call have in common.
 
     Fed with events and asked for a result, it serves callers that wait and callers that await alike: a stream takes
@@ -107,7 +99,7 @@ class _Shape:
             self.pieces[index].append(event)
 
 
-class TextShape(_Shape):
+class TextShape(Shape):
     """Completions. `echo` is put before each text, `prompt_logprobs` (known once the prompt is computed) with it."""
 
     prefix = "cmpl"
@@ -201,87 +193,3 @@ class TextShape(_Shape):
             result["text_offset"].append(self.offsets[index])
             self.offsets[index] += len(text)
         return result
-
-
-class ChatShape(_Shape):
-    """Chat completions."""
-
-    prefix = "chatcmpl"
-
-    def __init__(self, model: str, n: int, *, logprobs: bool = False, best: int | None = None) -> None:
-        super().__init__(model, n, best)
-        self.logprobs = logprobs
-
-    def result(self) -> ChatCompletion:
-        """The whole answer, when every choice has finished."""
-        result: ChatCompletion = {
-            "id": self.id,
-            "object": "chat.completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [],
-            "usage": self.usage(),
-            "timings": self.timings(),
-            "seed": self.finishes[0].seed,
-        }
-        for index, made in enumerate(self.order()):
-            entries = [e for p in self.pieces[made] for e in p.logprobs]
-            result["choices"].append(
-                {
-                    "index": index,
-                    "message": {"role": "assistant", "content": "".join(p.text for p in self.pieces[made])},
-                    "logprobs": self._logprobs(entries) if self.logprobs else None,
-                    "finish_reason": self.finishes[made].reason,
-                }
-            )
-        return result
-
-    def opening(self) -> list[ChatCompletionChunk]:
-        """Chunks before any event: the role of each choice."""
-        return [self._piece(index, {"role": "assistant", "content": ""}, ()) for index in range(self.n)]
-
-    def chunks(self, index: int, event: PieceEvent | FinishEvent, *, usage: bool) -> list[ChatCompletionChunk]:
-        """Chunks that an event gives. `usage`: it comes at the end, with the timings."""
-        if isinstance(event, PieceEvent):
-            if event.text or (self.logprobs and event.logprobs):
-                return [self._piece(index, {"content": event.text}, event.logprobs)]
-            return []
-        self.finishes[index] = event
-        chunk = self._piece(index, {}, (), event.reason)
-        if len(self.finishes) == self.n and not usage:
-            chunk["timings"], chunk["seed"] = self.timings(), self.finishes[0].seed
-        return [chunk]
-
-    def closing(self, *, usage: bool) -> list[ChatCompletionChunk]:
-        """Chunks after the last event: the usage, if asked for."""
-        if not usage:
-            return []
-        last = self._chunk([])
-        last["usage"], last["timings"], last["seed"] = self.usage(), self.timings(), self.finishes[0].seed
-        return [last]
-
-    def _chunk(self, choices: list[ChatCompletionChunkChoice]) -> ChatCompletionChunk:
-        return {
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        }
-
-    def _piece(
-        self, index: int, delta: ChatCompletionDelta, entries: Sequence[TokenLogprob], reason: str | None = None
-    ) -> ChatCompletionChunk:
-        logprobs = self._logprobs(entries) if self.logprobs and entries else None
-        return self._chunk([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}])
-
-    def _logprobs(self, entries: Sequence[TokenLogprob]) -> ChatLogprobs:
-        return {"content": [_chat_logprob(e, with_top=True) for e in entries], "refusal": None}
-
-
-def _chat_logprob(entry: TokenLogprob, *, with_top: bool) -> ChatTokenLogprob:
-    text = entry.piece.decode("utf-8", "replace")
-    result: ChatTokenLogprob = {"token": text, "logprob": entry.logprob, "bytes": list(entry.piece)}
-    if with_top:
-        result["top_logprobs"] = [_chat_logprob(t, with_top=False) for t in entry.top]
-    return result

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
 from llama_bind.calls import Seeds, read_call, split, token_ids
+from llama_bind.chat_results import ChatShape
 from llama_bind.chats import ChatReader
 from llama_bind.drafting import Drafting
 from llama_bind.embeddings import EmbeddingReader, in_windows
@@ -21,7 +22,7 @@ from llama_bind.params import BeamParams, ContextParams, LlamaParams, ModelParam
 from llama_bind.prompts import Prompt, PromptReader
 from llama_bind.rerank import PairReader
 from llama_bind.restrictions import read_rules
-from llama_bind.results import ChatShape, TextShape
+from llama_bind.results import TextShape
 from llama_bind.starting import Setup, Started, load_model, start, start_process
 from llama_bind.values import LlamaState
 

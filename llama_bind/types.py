@@ -27,6 +27,9 @@ __all__ = [
     "RerankResult",
     "RerankedDocument",
     "TimingsDict",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolCallFunction",
 ]
 
 
@@ -109,12 +112,44 @@ class ChatLogprobs(TypedDict):
     refusal: None
 
 
+class ToolCallFunction(TypedDict):
+    """Which function is called; `arguments` is JSON text, cut off where the output was."""
+
+    name: NotRequired[str]
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call that the model asks for."""
+
+    id: str
+    type: Literal["function"]
+    function: ToolCallFunction
+
+
+class ToolCallDelta(TypedDict):
+    """What a chunk adds to call `index`: its id and name first, then pieces of its arguments."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: ToolCallFunction
+
+
 class ChatCompletionMessage(TypedDict):
-    """A message written by the model."""
+    """A message written by the model.
+
+    `content` is None where there are only calls. `parsed` is there where a type was asked for: None where the text was
+    cut off or does not fit; `parse_errors` then says why.
+    """
 
     role: str
     content: str | None
-    tool_calls: NotRequired[list[Any]]
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCall]]
+    function_call: NotRequired[ToolCallFunction]
+    parsed: NotRequired[Any]
+    parse_errors: NotRequired[list[str]]
 
 
 class ChatCompletionChoice(TypedDict):
@@ -144,7 +179,9 @@ class ChatCompletionDelta(TypedDict, total=False):
 
     role: str
     content: str | None
-    tool_calls: list[Any]
+    reasoning_content: str
+    tool_calls: list[ToolCallDelta]
+    function_call: ToolCallFunction
 
 
 class ChatCompletionChunkChoice(TypedDict):

@@ -100,7 +100,9 @@ class Desk:
             self.finish(sequence, "stop", ended_by_token=True)
             return
         if not sequence.lazy:
-            event = sequence.assembler.push(token, self.piece(token, sequence.request.special), logprob)
+            request = sequence.request
+            piece = self.piece(token, request.special or token in request.visible)
+            event = sequence.assembler.push(token, piece, logprob)
             if event is not None:
                 sequence.emit(event)
             if sequence.assembler.matched is not None:

@@ -13,8 +13,9 @@ __all__ = ["merged_pieces", "text_of", "timings_of"]
 
 def text_of(sequence: Sequence, end: int, piece: Callable[[int, bool], bytes]) -> list[PieceEvent]:
     """The pieces of the generated tokens up to place `end`, where none were made while they came."""
-    special, push = sequence.request.special, sequence.assembler.push
-    events = (push(token, piece(token, special)) for token in sequence.view()[sequence.n_prompt : end].tolist())
+    special, visible, push = sequence.request.special, sequence.request.visible, sequence.assembler.push
+    tokens = sequence.view()[sequence.n_prompt : end].tolist()
+    events = (push(token, piece(token, special or token in visible)) for token in tokens)
     return [event for event in events if event is not None]
 
 

@@ -35,6 +35,7 @@ class Request:
         logprobs: None for none; else how many alternatives to give beside the chosen token's.
         prompt_logprobs: None, or how many alternatives for each prompt token (the prompt is then computed whole).
         special: Whether control tokens show in the text.
+        visible: Control tokens that show in any case.
         logits_processors, stopping_criteria: Python functions run on the engine thread.
         rules: Tokens that must not be chosen; applied after `logits_processors` and before the samplers.
         proposer: Guesses next tokens, which are checked together; the text does not depend on it. None: the engine's
@@ -64,6 +65,7 @@ class Request:
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     special: bool = False
+    visible: frozenset[int] = frozenset()
     logits_processors: tuple[LogitsProcessor, ...] = ()
     stopping_criteria: tuple[StoppingCriterion, ...] = ()
     rules: TokenRules | None = None

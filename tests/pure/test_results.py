@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from llama_bind.results import ChatShape, TextShape, timings_dict, token_text
+from llama_bind.chat_results import ChatShape
+from llama_bind.results import TextShape, timings_dict, token_text
 from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
 
 TIMINGS = Timings(queued=0.1, prompt=0.5, generation=2.0, prompt_tokens=10, generated_tokens=5)
