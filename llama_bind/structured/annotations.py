@@ -18,6 +18,7 @@ import inspect
 import os
 import pathlib
 import re
+import sys
 import types
 import typing
 import uuid
@@ -101,7 +102,7 @@ class Annotations:
             return self._annotated(hint, where, bound or {})
         hint = _substituted(hint, bound or {})
         try:
-            plain = _SCALARS.get(hint) or _TEXTS.get(hint)
+            plain = _SCALARS.get(hint) or _TEXTS.get(hint) or _TEXTS.get(get_origin(hint))
         except TypeError:  # not hashable, so none of them
             plain = None
         if plain is not None:
@@ -142,7 +143,7 @@ class Annotations:
             options = hint.__constraints__ or (hint.__bound__ or Any,)
             return self.shape(Union[options], where)  # noqa: UP007  # a tuple
         if isinstance(hint, _ALIASES):
-            return self._name_first(hint, hint.__name__, lambda: self.shape(hint.__value__, where))
+            return self._name_first(hint, hint.__name__, lambda: self.shape(_alias_value(hint), where))
         return None
 
     def _container(self, hint: Any, where: str) -> Shape | None:
@@ -220,14 +221,14 @@ class Annotations:
         return found
 
 
-def hints_of(thing: Any, name: str) -> dict[str, Any]:
-    """The evaluated annotations of a class or function.
+def hints_of(thing: Any, name: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The evaluated annotations of a class or function; `names` are those of its module, where it does not know it.
 
     Raises:
         InputError: one of them is not defined there.
     """
     try:
-        return typing_extensions.get_type_hints(thing, include_extras=True)
+        return typing_extensions.get_type_hints(thing, globalns=names, include_extras=True)
     except NameError as error:
         raise InputError(
             f"{name}: an annotation cannot be evaluated ({error}); define the types that it names at the top of the "
@@ -235,6 +236,13 @@ def hints_of(thing: Any, name: str) -> dict[str, Any]:
         ) from error
     except TypeError as error:
         raise InputError(f"{name}: an annotation is not a type: {error}") from error
+
+
+def _alias_value(alias: Any) -> Any:
+    """What an alias stands for, evaluated in its module."""
+    holder: Any = types.SimpleNamespace(__annotations__={"value": alias.__value__})
+    names = getattr(sys.modules.get(alias.__module__), "__dict__", {})
+    return hints_of(holder, alias.__name__, names)["value"]
 
 
 def default_in_json(value: Any) -> Any:

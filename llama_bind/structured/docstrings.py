@@ -74,6 +74,7 @@ def _section(lines: list[str], at: int) -> tuple[str, int] | None:
 def _section_end(lines: list[str], start: int) -> int:
     """Google's sections end where a line is not indented, numpy's where another one begins."""
     google = re.fullmatch(r"[-=]{3,}\s*", lines[start - 1]) is None
+    google = google and start > 1  # below the first line nothing is known of the indent
     for at in range(start, len(lines)):
         line = lines[at]
         if line.strip() and (_section(lines, at) or _SPHINX.match(line) or (google and not line[:1].isspace())):
