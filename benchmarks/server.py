@@ -76,7 +76,18 @@ class LlamaServer:
         Raises:
             ServerError: the answer is an error.
         """
-        connection = self._post(body)
+        return self._answer("/completion", body)
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """POST /v1/chat/completions.
+
+        Raises:
+            ServerError: the answer is an error.
+        """
+        return self._answer("/v1/chat/completions", body)
+
+    def _answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        connection = self._post(path, body)
         try:
             response = connection.getresponse()
             text = response.read().decode()
@@ -93,7 +104,7 @@ class LlamaServer:
         Raises:
             ServerError: the answer is an error, or one of the events is.
         """
-        connection = self._post({**body, "stream": True})
+        connection = self._post("/completion", {**body, "stream": True})
         try:
             response = connection.getresponse()
             if response.status != 200:
@@ -105,9 +116,9 @@ class LlamaServer:
         finally:
             connection.close()
 
-    def _post(self, body: dict[str, Any]) -> http.client.HTTPConnection:
+    def _post(self, path: str, body: dict[str, Any]) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_SECONDS)
-        connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         return connection
 
     def _wait_until_ready(self) -> None:
