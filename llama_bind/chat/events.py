@@ -22,7 +22,7 @@ class ReasoningDelta(NamedTuple):
 class ToolCallStart(NamedTuple):
     """A tool call begins. `index` counts the calls of one answer from 0; `id` is the model's own or a new one."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple's method of that name
     id: str
     name: str
 
@@ -30,14 +30,14 @@ class ToolCallStart(NamedTuple):
 class ToolCallArguments(NamedTuple):
     """More of the arguments of call `index`: pieces that together are the text of a JSON object."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple's method of that name
     text: str
 
 
 class ToolCallEnd(NamedTuple):
     """Call `index` is complete. It is missing where the output ended in the middle of one."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple's method of that name
 
 
 OutputEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | ToolCallEnd

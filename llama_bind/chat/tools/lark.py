@@ -39,7 +39,7 @@ def call_beginnings(tools: Sequence[Tool], name: str = "name") -> tuple[str, ...
 
 
 def json_calls(
-    tools: Sequence[Tool], *, rule: str = "call", name: str = "name", arguments: str = "arguments", tail: str = "}"
+    tools: Sequence[Tool], *, rule: str = "call", name: str = "name", arguments: str = "arguments", tail: str = '"}"'
 ) -> list[str]:
     """Rules for a call as a JSON object, its name first; `rule` is any of them.
 
@@ -48,12 +48,12 @@ def json_calls(
         rule: Name of the rule.
         name: Key of the tool's name.
         arguments: Key of the arguments.
-        tail: What follows the arguments.
+        tail: What follows the arguments, in Lark.
     """
     rules = [alternatives(rule, f"{rule}_", len(tools))]
     for number, tool in enumerate(tools):
         # The name is JSON within JSON within Lark: quoted once for each.
         head = f"{{{json.dumps(name)}: {json.dumps(tool.name, ensure_ascii=False)}, {json.dumps(arguments)}: "
-        rules.append(f"{rule}_{number}: {literal(head)} {rule}_{number}_args {literal(tail)}")
+        rules.append(f"{rule}_{number}: {literal(head)} {rule}_{number}_args {tail}")
         rules.append(f"{rule}_{number}_args: {json_rule(parameters_of(tool))}")
     return rules

@@ -151,7 +151,7 @@ class CallParser(Scanner):
                     # White space alone is an answer; behind a call it is none.
                     self.emit_text("" if self.calls else space)
                     return
-                if following in BARE and not (yield from self.next_is_opening()):
+                if following in BARE and not (yield from self.next_is_one_of(self.openings)):
                     if (yield from self._attempt(self.read_bare(), space)):
                         continue
                     space = ""
@@ -159,15 +159,6 @@ class CallParser(Scanner):
             if marker is None:
                 return
             fresh = yield from self._attempt(self.read_call(marker[1]), "".join(marker))
-
-    def next_is_opening(self) -> Steps[bool]:
-        """Whether one of the markers comes next."""
-        while True:
-            index, marker = self.openings.find(self.buffer, self.at, final=self.ended)
-            if index > self.at or marker:
-                return index == self.at
-            if not (yield from self.more()):
-                return False
 
     def _text(self, space: str) -> Steps[tuple[str, str] | None]:
         """Text up to a marker.

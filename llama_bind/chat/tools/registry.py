@@ -32,7 +32,14 @@ class Row(NamedTuple):
 
 ROWS: tuple[Row, ...] = (
     # The more special ones first: what matches first is taken.
+    Row("seed_oss", "qwen3_coder", ("<seed:tool_call>",), "SEED"),
+    Row("qwen3_coder", "qwen3_coder", ("<function=", "<parameter="), "CODER"),
+    Row("qwen3_xml", "qwen3_coder", ("<function=", "<parameter=", "<think>")),
+    Row("mistral_nemo", "mistral", ("[TOOL_CALLS]",), "NEMO"),
+    Row("mistral_small", "mistral", ("[TOOL_CALLS]", "[CALL_ID]"), "SMALL"),
+    Row("mistral", "mistral", ("[TOOL_CALLS]",)),
     Row("hermes", "hermes", ("<tool_call>",)),
+    Row("llama3", "llama3", ("<|start_header_id|>", "ipython")),
 )
 
 FALLBACK = Row("generic", "generic", ())

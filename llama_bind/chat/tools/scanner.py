@@ -120,6 +120,15 @@ class Scanner:
                 return False
         return self.buffer.startswith(text, self.at)
 
+    def next_is_one_of(self, markers: Markers) -> Steps[bool]:
+        """Whether one of `markers` comes next; nothing is consumed."""
+        while True:
+            index, marker = markers.find(self.buffer, self.at, final=self.ended)
+            if index > self.at or marker:
+                return index == self.at
+            if not (yield from self.more()) and self.at >= len(self.buffer):
+                return False
+
     def optional(self, text: str) -> Steps[bool]:
         """Consume `text` if it comes next, and whatever of it there is where the output ends within it."""
         if (yield from self.next_is(text)):
