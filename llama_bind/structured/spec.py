@@ -19,11 +19,15 @@ class ThinkingBudget:
         tokens: So many may stand between `opening` and `closing`; 0 closes the block at once.
         closing: Text that ends the block; forced, token by token, when the budget is used up.
         opening: Text that begins it; "" where the prompt has opened it already.
+        end: What the model itself ends a block with; "" for `closing` without the blanks around it.
+        opened: Whether the prompt has opened a block, where `opening` is given for those that follow.
     """
 
     tokens: int
     closing: str
     opening: str = ""
+    end: str = ""
+    opened: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
