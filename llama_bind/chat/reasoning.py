@@ -23,23 +23,18 @@ class Reasoning:
     Attributes:
         opening: Begins the reasoning.
         closing: Ends it.
+        spoken: The opening is a sentence of the reasoning itself: where the prompt opens it, it is shown with it.
     """
 
     opening: str
     closing: str
+    spoken: bool = False
 
     def opened_by(self, prompt: str) -> str:
-        """The end of a prompt that leaves the reasoning open; "" where it does not.
-
-        Only the tag and the white space behind it: what the caller has written of the reasoning is the caller's own.
-        """
-        at = prompt.rfind(self.opening)
-        if at < 0 or self.closing in prompt[at + len(self.opening) :]:
-            return ""
-        end = at + len(self.opening)
-        while end < len(prompt) and prompt[end].isspace():
-            end += 1
-        return prompt[at:end]
+        """The end of a prompt that leaves the reasoning open: the tag and the white space behind it; else ""."""
+        solid = prompt.rstrip()
+        opening = self.opening.rstrip()
+        return prompt[len(solid) - len(opening) :] if solid.endswith(opening) else ""
 
 
 REASONING: tuple[Reasoning, ...] = (
@@ -48,7 +43,8 @@ REASONING: tuple[Reasoning, ...] = (
     Reasoning("[THINK]", "[/THINK]"),
     Reasoning("<|START_THINKING|>", "<|END_THINKING|>"),
     Reasoning("<|inner_prefix|>", "<|inner_suffix|>"),
-    Reasoning("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]"),
+    Reasoning("<|channel>thought\n", "<channel|>"),
+    Reasoning("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]", spoken=True),
     Reasoning("<think>", "</think>"),
 )
 """The tags that are known; what a template contains first in this order is taken."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallStart
+from llama_bind.chat.fences import Unfence
 from llama_bind.chat.reasoning import Reasoning, ReasoningFormat
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolFormat
 from llama_bind.chat.tools.markers import Markers
@@ -28,8 +29,10 @@ class Router:
         parallel: False: `done` after the first call.
         reasoning: The tags of the reasoning; None for a model that does not think.
         reasoning_format: See `ReasoningFormat`.
-        opened: What of the prompt has opened the reasoning (`Reasoning.opened_by`); "" where the model does so itself.
+        opened: What of the prompt has opened the reasoning (`Reasoning.opened_by`; any text will do where a message's
+            reasoning is continued); "" where the model opens it.
         streaming: Whether the events go out one by one ("deepseek-legacy" asks).
+        json_text: The text is to be JSON: a code fence around it is taken off.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Router:
         reasoning_format: ReasoningFormat = "auto",
         opened: str = "",
         streaming: bool = False,
+        json_text: bool = False,
     ) -> None:
         self._form = form
         self._tools = tuple(tools)
@@ -55,13 +59,18 @@ class Router:
         self._trial: OutputParser | None = None
         self._tried: list[str] = []
         self._calls: tuple[str, ...] = form.ends_reasoning if form is not None and self._tools else ()
-        self._before = opened if self._inline else ""
+        self._before: list[OutputEvent] = []
+        self._unfence = Unfence() if json_text else None
         if reasoning is None or (form is not None and form.reads_reasoning):
             self._state = ANSWER
             return
         self._opening, self._closing = reasoning.opening, reasoning.closing
         self._ends = Markers((self._closing, *self._calls))
         self._state = THINKING if opened else BEGIN
+        if opened and self._inline:
+            self._before.append(TextDelta(opened))
+        elif opened and reasoning.spoken:
+            self._think(opened, self._before)
 
     @property
     def done(self) -> bool:
@@ -70,18 +79,16 @@ class Router:
 
     def feed(self, text: str) -> list[OutputEvent]:
         """What the next piece of the output makes certain."""
-        if self._state == ANSWER and not self._before:
-            return self._parser.feed(text)
-        events: list[OutputEvent] = []
-        if self._before:
-            events.append(TextDelta(self._before))
-            self._before = ""
-        self._read(text, events)
-        return events
+        if self._state == ANSWER:
+            events = self._parser.feed(text)
+        else:
+            events, self._before = self._before, []
+            self._read(text, events)
+        return events if self._unfence is None else _unfenced(events, self._unfence)
 
     def finish(self) -> list[OutputEvent]:
         """What is left when the output has ended, for whatever reason."""
-        events: list[OutputEvent] = []
+        events, self._before = self._before, []
         if self._state == CALL:
             self._end_trial(events)
         if self._state == BEGIN:
@@ -94,7 +101,12 @@ class Router:
                 self._reason("".join(self._spaces), events)
         self._held = ""
         self._spaces = []
-        return events + self._parser.finish()
+        events += self._parser.finish()
+        if self._unfence is not None:
+            events = _unfenced(events, self._unfence)
+            rest = self._unfence.finish()
+            events += [TextDelta(rest)] if rest else []
+        return events
 
     # Each takes text and says what is left for the next state; None where nothing is.
 
@@ -214,6 +226,18 @@ class Router:
         if self._form is None:
             return _Plain()
         return self._form.parser(self._tools, parallel=self._parallel)
+
+
+def _unfenced(events: list[OutputEvent], unfence: Unfence) -> list[OutputEvent]:
+    found: list[OutputEvent] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            text = unfence.feed(event.text)
+            if text:
+                found.append(TextDelta(text))
+        else:
+            found.append(event)
+    return found
 
 
 class _Plain:

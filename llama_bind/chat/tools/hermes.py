@@ -20,5 +20,4 @@ FORMAT = TaggedJsonFormat(
     closing="</tool_call>",
     detect=_detect,
     between="\n",
-    ends_reasoning=("<tool_call>",),
 )

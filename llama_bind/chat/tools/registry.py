@@ -38,6 +38,13 @@ ROWS: tuple[Row, ...] = (
     Row("mistral_nemo", "mistral", ("[TOOL_CALLS]",), "NEMO"),
     Row("mistral_small", "mistral", ("[TOOL_CALLS]", "[CALL_ID]"), "SMALL"),
     Row("mistral", "mistral", ("[TOOL_CALLS]",)),
+    Row("apriel", "arrays", ("<tool_calls>",), "APRIEL"),
+    Row("firefunction", "arrays", ("functools[",), "FIREFUNCTION"),
+    Row("deepseek_r1", "deepseek", ("tool▁calls▁begin", "```json"), "FENCED"),
+    Row("deepseek", "deepseek", ("tool▁calls▁begin",)),
+    Row("kimi_k2", "kimi_k2", ("<|tool_calls_section_begin|>",)),
+    Row("glm_lines", "glm", ("<tool_call>", "<arg_key>"), "LINES"),
+    Row("glm", "glm", ("<tool_call>", "<arg_key>")),
     Row("hermes", "hermes", ("<tool_call>",)),
     Row("llama3", "llama3", ("<|start_header_id|>", "ipython")),
 )
