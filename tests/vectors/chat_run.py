@@ -28,7 +28,7 @@ from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta, ToolC
 from llama_bind.chat.reasoning import Reasoning, find_reasoning
 from llama_bind.chat.router import Router
 from llama_bind.chat.templates import ChatTemplate
-from llama_bind.chat.tools.base import Tool, ToolFormat
+from llama_bind.chat.tools.base import Tool
 from llama_bind.chat.tools.registry import find_format
 from tests.vectors.chat_cases import ChatCase
 
@@ -106,17 +106,18 @@ def _prompt(case: ChatCase, reasoning: Reasoning | None) -> str:
 
 def router_for(case: ChatCase) -> Router:
     """A new router, as a request of this kind would have it."""
-    reasoning = find_reasoning(case.source)
-    form = find_format(case.source)
-    prompt = _prompt(case, reasoning)
-    own: Reasoning | ToolFormat | None = form if form.reads_reasoning else reasoning
+    reasoning, form = find_reasoning(case.source), find_format(case.source)
+    opened = reasoning.opened_by(_prompt(case, reasoning)) if reasoning is not None else ""
+    if case.continues == "reasoning" and reasoning is not None:
+        # The caller has written of the reasoning; what opened it is no news.
+        opened = " "
     return Router(
         form,
         [_tool(row["function"]) for row in case.tools],
-        parallel=True,
         reasoning=reasoning,
         reasoning_format="none" if case.reasoning_format == "none" else "auto",
-        opened=own.opened_by(prompt) if own is not None else "",  # type: ignore[union-attr]
+        opened=opened,
+        json_text=bool(case.schema),
     )
 
 

@@ -78,9 +78,16 @@ class ArgumentWriter:
         self._types = ANY
         self._held: list[str] = []
 
-    def begin(self, name: str) -> None:
-        """An argument of this name follows."""
+    def begin(self, name: str, *, string: bool | None = None) -> None:
+        """An argument of this name follows.
+
+        Args:
+            name: Its name.
+            string: Whether the model says that it is a string; None where it does not. The schema has the last word.
+        """
         self._types = json_types(property_schema(self._tool, name), self._tool.parameters)
+        if string is not None and "string" in self._types and self._types != STRING:
+            self._types = STRING if string else self._types - STRING
         self._streams = self._types == STRING
         self._held = []
         self._parser.arguments(f'{", " if self._count else "{"}"{quoted(name)}": {chr(34) if self._streams else ""}')

@@ -49,12 +49,14 @@ class TagSyntax:
     block: bool = True
 
 
-def read_value(parser: CallParser, writer: ArgumentWriter, end: str, follow: Markers) -> Steps[None]:
-    """Read an argument's value up to `end`, with which it may be on lines of its own.
+def read_value(
+    parser: CallParser, writer: ArgumentWriter, end: str, follow: Markers, *, lines: bool = True
+) -> Steps[None]:
+    """Read an argument's value up to `end`; `lines`: it may stand on lines of its own.
 
     `end` counts only where one of `follow` comes next (or nothing): a value may contain such a text.
     """
-    block = yield from parser.optional("\n")
+    block = lines and (yield from parser.optional("\n"))
     ends = Markers((f"\n{end}", end)) if block else Markers((end,))
     try:
         while True:
