@@ -24,6 +24,7 @@
     │   ├── TokenError                  a token id outside the vocabulary
     │   ├── TextEncodingError           text that is not valid Unicode
     │   ├── GrammarError                a grammar that does not parse: line and column
+    │   ├── SchemaError                 a JSON Schema that cannot be used: keyword and path
     │   ├── MessageError                a chat message of the wrong shape
     │   └── TemplateError               a chat template that fails, loops or grows too much
     ├── UnknownOptionError              (TypeError) a keyword that does not exist; names the nearest
@@ -75,6 +76,7 @@ __all__ = [
     "QueueFullError",
     "ReentryError",
     "RequestError",
+    "SchemaError",
     "StateError",
     "SymbolNotFoundError",
     "TemplateError",
@@ -259,6 +261,20 @@ class GrammarError(InputError):
         super().__init__(where + message, param=param)
         self.line = line
         self.column = column
+
+
+class SchemaError(InputError):
+    """A JSON Schema is none, contradicts itself, or asks for what no grammar can hold an output to.
+
+    ``keyword`` is the schema keyword at fault ("" where it is the whole), ``path`` the JSON pointer of the schema it
+    stands in ("" for the outermost).
+    """
+
+    def __init__(self, message: str, *, keyword: str = "", path: str = "", param: str | None = "response_format") -> None:
+        at = f"at {path!r}, " if path else ""
+        super().__init__(f"JSON Schema: {at}{keyword + ': ' if keyword else ''}{message}", param=param)
+        self.keyword = keyword
+        self.path = path
 
 
 class MessageError(InputError):

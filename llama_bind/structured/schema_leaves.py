@@ -1,0 +1,163 @@
+"""Values without parts, and names of members, as terminals.
+
+Not for: arrays and objects (``schema_arrays.py``, ``schema_objects.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+from llama_bind.structured import schema_numbers as decimals
+from llama_bind.structured.schema_document import Beyond
+from llama_bind.structured.schema_grammar import Expr, Grammar, literal
+from llama_bind.structured.schema_languages import Language, json_regex
+from llama_bind.structured.schema_patterns import ANY
+from llama_bind.structured.schema_shapes import Numbers, Strings
+
+__all__ = ["Leaves", "quoted"]
+
+_CHAR = r'(?:[^\x00-\x1f"\\]|\\["\\nrtbf])'
+_SURROGATES = r"[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_FREE_CHAR = (
+    r'(?:[^\x00-\x1f"\\]|\\["\\\/nrtbf]|\\u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
+    rf"|{_SURROGATES}))"
+)
+"""A character in any of its spellings, where nothing is said about which it is."""
+
+
+def quoted(value: str) -> str:
+    """A string as JSON writes it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Leaves:
+    """Terminals of one grammar. `doubtful`: those that may match nothing; whoever finishes the grammar finds out."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self.doubtful: dict[str, str] = {}
+
+    def _terminal(self, definition: str, doubtful: bool) -> Expr:
+        expr = self.grammar.terminal(definition)
+        if doubtful:
+            self.doubtful[expr[1]] = definition
+        return expr
+
+    def listed(self, texts: list[str]) -> Expr:
+        """One of these texts, as they are written."""
+        return self.grammar.terminal(" | ".join(map(literal, texts)))
+
+    def strings(self, shape: Strings) -> Expr:
+        if shape.only is not None:
+            return self.listed([quoted(text) for text in shape.only])
+        least, most = shape.least, shape.most
+        if not (shape.holds or shape.breaks or shape.never):
+            return self.grammar.terminal(f'/"{_FREE_CHAR}{_counts(least, most)}"/')
+        return self._string(shape, ())
+
+    def name(self, shapes: tuple[Strings, ...], taken: list[str], has: list[Languages], lacks: list[Languages]) -> Expr:
+        """A name of a member: of one of `shapes`, none of `taken`, with all patterns of `has` and none of `lacks`."""
+        shape = Strings(holds=tuple(has), breaks=tuple(lacks))
+        options = [met for allowed in shapes if (met := allowed.meet(shape)) is not None]
+        if all(met.only is not None for met in options):
+            left = [text for met in options for text in met.only or () if text not in taken]
+            return self.listed([quoted(text) for text in left]) if left else ("alt", ())
+        if len(options) != 1:
+            raise Beyond("propertyNames", None, "names of several kinds cannot be put into a grammar together")
+        return self._string(options[0], taken)
+
+    def _string(self, shape: Strings, taken: list[str] | tuple[str, ...]) -> Expr:
+        """The characters have one spelling here, so that what is said of a text can be said of its form in JSON."""
+        parts = [_any_of(languages) for languages in shape.holds]
+        if shape.least or shape.most is not None or not parts:
+            parts.append(f'/"{_CHAR}{_counts(shape.least, shape.most)}"/')
+        parts += [f"~{_any_of(languages)}" for languages in shape.breaks]
+        if never := [*sorted(shape.never), *taken]:
+            parts.append(f"~({' | '.join(literal(quoted(text)) for text in never)})")
+        return self._terminal(" & ".join(parts), len(parts) > 1 or bool(shape.holds))
+
+    def numbers(self, shape: Numbers) -> Expr:
+        if shape.multiples:
+            return self._multiples(shape)
+        bounds = []
+        if shape.low is not None:
+            bounds.append(f"/{decimals.above(shape.low, shape.open_low)}/")
+        if shape.high is not None:
+            bounds.append(f"/{decimals.below(shape.high, shape.open_high)}/")
+        if shape.integer is True:
+            base = decimals.ANY_INTEGER
+        elif shape.integer is False:
+            base = decimals.FRACTIONAL
+        else:
+            base = decimals.DECIMAL if bounds else decimals.ANY_NUMBER
+        return self._terminal(" & ".join([f"/{base}/", *bounds]), len(bounds) > 1)
+
+    def _multiples(self, shape: Numbers) -> Expr:
+        """Multiples as llguidance writes them, where its arithmetic is exact."""
+        step = _common(shape.multiples)
+        if shape.integer:
+            step = Decimal(_common((step, Decimal(1))))
+        if shape.integer is False:
+            raise Beyond("multipleOf", None, "multiples that are no integers cannot be put into a grammar")
+        whole = step == step.to_integral_value()
+        schema: dict[str, object] = {"type": "integer" if whole else "number", "multipleOf": _exact(step, "multipleOf")}
+        if not _same_step(step):
+            raise Beyond("multipleOf", None, f"multiples of {step} cannot be put into a grammar")
+        if shape.low is not None:
+            schema["exclusiveMinimum" if shape.open_low else "minimum"] = _exact(shape.low, "minimum")
+        if shape.high is not None:
+            schema["exclusiveMaximum" if shape.open_high else "maximum"] = _exact(shape.high, "maximum")
+        schema["x-guidance"] = {"whitespace_flexible": False}
+        return ("json", json.dumps(schema))
+
+
+Languages = tuple[Language, ...]
+
+
+def _counts(least: int, most: int | None) -> str:
+    if least == 0 and most is None:
+        return "*"
+    return f"{{{least},{'' if most is None else most}}}"
+
+
+def _language(language: Language) -> str:
+    inside = language.inside or (ANY,)
+    parts = [f'/"{json_regex(node)}"/' for node in inside] + [f'~/"{json_regex(node)}"/' for node in language.outside]
+    return parts[0] if len(parts) == 1 else f"({' & '.join(parts)})"
+
+
+def _any_of(languages: Languages) -> str:
+    return _language(languages[0]) if len(languages) == 1 else f"({' | '.join(map(_language, languages))})"
+
+
+def _common(steps: tuple[Decimal, ...]) -> Decimal:
+    """The least number that is a multiple of all of them."""
+    result = Fraction(steps[0])
+    for step in steps[1:]:
+        other = Fraction(step)
+        result = Fraction(
+            math.lcm(result.numerator * other.denominator, other.numerator * result.denominator),
+            result.denominator * other.denominator,
+        )
+    return Decimal(result.numerator) / Decimal(result.denominator)
+
+
+def _exact(value: Decimal, keyword: str) -> int | float:
+    """The number as the double that stands for it."""
+    if value == value.to_integral_value() and abs(value) <= 2**53:
+        return int(value)
+    if Decimal(repr(float(value))) != value:
+        raise Beyond(keyword, None, f"{value} has more digits than a double together with multipleOf")
+    return float(value)
+
+
+def _same_step(step: Decimal) -> bool:
+    """Whether llguidance, which scales doubles by ten until nothing is left behind the point, gets this number."""
+    value, digits = float(step), 0
+    while value % 1 and digits < 20:
+        value *= 10
+        digits += 1
+    return value < 2**32 and Decimal(int(value)).scaleb(-digits) == step
