@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 
 from llama_bind.params import AdapterSpec, TensorBufferOverride
 
-__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs", "ToolRunKwargs"]
+__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "InfillKwargs", "LlamaKwargs", "ToolRunKwargs"]
 '''
 
 GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
@@ -44,6 +44,12 @@ GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
         "ChatKwargs",
         "Options of `Llama.create_chat_completion`, besides stream.",
         (params.SamplingParams, params.RequestParams, params.ChatParams),
+        frozenset({"stream", "echo", "suffix"}),
+    ),
+    (
+        "InfillKwargs",
+        "Options of `Llama.create_infill`, besides stream.",
+        (params.InfillParams, params.SamplingParams, params.RequestParams),
         frozenset({"stream", "echo", "suffix"}),
     ),
     ("BeamKwargs", "Options of `Llama.beam_search`.", (params.BeamParams,), frozenset()),

@@ -35,6 +35,7 @@ SECTIONS: tuple[tuple[str, str, tuple[type[Any], ...]], ...] = (
         (params.SamplingParams, params.RequestParams),
     ),
     ("Chat", "`create_chat_completion` takes these as well, and neither `echo` nor `suffix`.", (params.ChatParams,)),
+    ("Infill", "`create_infill` takes these as well, and neither `echo` nor `suffix`.", (params.InfillParams,)),
     ("Beam search", "`beam_search` takes these.", (params.BeamParams,)),
     (
         "Tools",

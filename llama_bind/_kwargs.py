@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from llama_bind.params import AdapterSpec, TensorBufferOverride
 
-__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "LlamaKwargs", "ToolRunKwargs"]
+__all__ = ["BeamKwargs", "ChatKwargs", "CompletionKwargs", "InfillKwargs", "LlamaKwargs", "ToolRunKwargs"]
 
 
 class LlamaKwargs(TypedDict, total=False):
@@ -418,7 +418,167 @@ class ChatKwargs(TypedDict, total=False):
     add_generation_prompt: bool | None
     """Open the assistant's turn after the messages."""
     continue_final_message: bool | None
-    """Continue the last message instead of opening a turn."""
+    """Continue the last message instead of opening a turn. Unset: where it is the assistant's, without tool calls."""
+    chat_template: str | None
+    """A template for this request: Jinja text, or the name of one of the model's further templates. Unset: "tool_use"
+    where there is one and tools are given, else the usual one.
+    """
+    documents: Sequence[Mapping[str, Any] | str] | None
+    """Texts to answer from, for templates that show documents: dicts with title and text."""
+    tools: Sequence[Mapping[str, Any]] | None
+    """Functions that the model may call, in OpenAI's shape."""
+    tool_choice: str | Mapping[str, Any] | None
+    """Which tools are called: "none", "auto" (the default), "required", one by name, or some (allowed_tools)."""
+    parallel_tool_calls: bool | None
+    """Whether one answer may hold several calls. Unset: where the template can show them, and no function is named."""
+    functions: Sequence[Mapping[str, Any]] | None
+    """Older form of tools."""
+    function_call: str | Mapping[str, Any] | None
+    """Older form of tool_choice."""
+    enable_thinking: bool | None
+    """Whether the model thinks before it answers. Where its template cannot be told, the prompt opens and closes its
+    thoughts. Unset: as the template does.
+    """
+    reasoning_effort: str | None
+    """How hard to think, for templates that can be told; none turns thinking off, anything else on."""
+    reasoning_budget: int | None
+    """Most tokens of thoughts; then they are closed and the answer begins. 0 turns thinking off."""
+    reasoning_format: str | None
+    """Thoughts come apart as reasoning_content (auto, deepseek), stay in the text with their tags (none), or stay
+    there when the answer is streamed (deepseek-legacy).
+    """
+
+
+class InfillKwargs(TypedDict, total=False):
+    """Options of `Llama.create_infill`, besides stream."""
+
+    extra: Sequence[Mapping[str, str]] | None
+    """Other files, dicts with filename and text, the most telling one last; the first are left out where not all fit.
+    """
+    prompt: str | None
+    """What the text in the gap begins with; it is not given back."""
+    filename: str | None
+    """Name of the file with the gap, for models that know file names."""
+    repository: str | None
+    """Name of the project, for models that know such names."""
+    spm_infill: bool | None
+    """Suffix before prefix, for models that were trained so."""
+    temperature: float | None
+    """0 takes the likeliest token; higher is more random."""
+    top_k: int | None
+    """Keep the k likeliest tokens; 0 or less: all."""
+    top_p: float | None
+    """Keep the likeliest tokens that together reach this probability; 1: all."""
+    min_p: float | None
+    """Drop tokens below this share of the likeliest one's probability; 0: none."""
+    typical_p: float | None
+    """Locally typical sampling; 1: off."""
+    top_n_sigma: float | None
+    """Keep logits within n standard deviations of the highest; 0 or less: off."""
+    xtc_probability: float | None
+    """Chance to drop all but the least likely of the tokens above xtc_threshold; 0: off."""
+    xtc_threshold: float | None
+    """Threshold of XTC; above 0.5 it is off."""
+    min_keep: int | None
+    """Least tokens that top_p, min_p, typical_p and XTC leave."""
+    dynatemp_range: float | None
+    """Dynamic temperature: temperature plus or minus this; 0: off."""
+    dynatemp_exponent: float | None
+    """Dynamic temperature: exponent of the normalized entropy."""
+    repeat_penalty: float | None
+    """Divides the logits of tokens seen lately; 1: off."""
+    frequency_penalty: float | None
+    """Lowers logits by this for each time a token was seen lately."""
+    presence_penalty: float | None
+    """Lowers logits by this for tokens seen lately."""
+    penalty_last_n: int | None
+    """How many last tokens the penalties look at; 0: off, -1: the context."""
+    dry_multiplier: float | None
+    """Strength of DRY (against repeated runs of tokens); 0: off."""
+    dry_base: float | None
+    """Base of DRY's exponential penalty."""
+    dry_allowed_length: int | None
+    """Longest repetition that DRY leaves alone, in tokens."""
+    dry_penalty_last_n: int | None
+    """How many last tokens DRY looks at; 0: off, -1: the context."""
+    dry_sequence_breakers: Sequence[str] | None
+    """Strings at which DRY starts anew."""
+    mirostat_mode: int | None
+    """Mirostat: 0 off, 1 or 2; it replaces the other truncations."""
+    mirostat_tau: float | None
+    """Mirostat's target entropy."""
+    mirostat_eta: float | None
+    """Mirostat's learning rate."""
+    adaptive_target: float | None
+    """adaptive-p's target probability (used when samplers has adaptive_p); below 0: off."""
+    adaptive_decay: float | None
+    """adaptive-p's decay."""
+    samplers: Sequence[str] | None
+    """Samplers and their order: penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill,
+    adaptive_p.
+    """
+    seed: int | None
+    """Seed of the draw, modulo 2**32. Unset: real entropy; the result says which was used."""
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    """Added to the logits of token ids; -100 or less as good as bans, 100 as good as forces."""
+    ignore_eos: bool | None
+    """Never choose a token that ends the generation."""
+    grammar: Any
+    """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    max_tokens: int | None
+    """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
+    stop: str | Sequence[str] | None
+    """Strings that end the text; they are not part of it."""
+    stop_token_ids: Sequence[int] | None
+    """Token ids that end the text like the model's own end."""
+    min_tokens: int | None
+    """Tokens to generate before one that ends the text (the model's own end, stop_token_ids) may be chosen; stop
+    strings still end it.
+    """
+    bad_words: Sequence[str | Sequence[int]] | None
+    """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    allowed_token_ids: Sequence[int] | None
+    """The only tokens that may be chosen; those that end the text too only if listed."""
+    logprobs: int | bool | None
+    """Give the log probabilities of the tokens, and of this many alternatives."""
+    stream_options: Mapping[str, Any] | None
+    """{'include_usage': True} ends a stream with the usage."""
+    n: int | None
+    """Number of completions."""
+    best_of: int | None
+    """Generate so many completions and give the n whose tokens are likeliest on average, best first; not streamed."""
+    priority: int | None
+    """Higher goes first."""
+    user: str | None
+    """Who asks: requests of several users that wait take turns, by the tokens that each was served."""
+    cache_salt: str | None
+    """What was computed is shared only between requests of the same salt; no time betrays another's prompt."""
+    queue_timeout: float | None
+    """Seconds in which the request must start; else it ends with finish reason "deadline"."""
+    first_token_timeout: float | None
+    """Seconds in which the first token must come; else it ends with finish reason "deadline"."""
+    timeout: float | None
+    """Seconds after which the text ends as it is, with finish reason "deadline"."""
+    reproducible: bool | None
+    """Compute the text apart from all others: what else runs cannot change it. Slower; needs kv_unified=False where
+    n_seq_max is above 1.
+    """
+    context_overflow: str | None
+    """Where a prompt is longer than the context: error; stop (finish reason length, no text); truncate its middle.
+    shift does that too, and when the text fills the context it drops the older half of it and goes on.
+    """
+    n_keep: int | None
+    """Tokens at the start of the prompt that truncate and shift leave alone."""
+    logits_processor: Callable[[Any, Any], Any] | Sequence[Callable[[Any, Any], Any]] | None
+    """Functions (input_ids, scores) -> scores over the raw logits."""
+    stopping_criteria: Callable[[Any, Any], bool] | Sequence[Callable[[Any, Any], bool]] | None
+    """Functions (input_ids, scores) -> bool; True ends the text."""
+    n_draft: int | None
+    """Most tokens guessed at once (see draft_model); 0: none. Unset: draft_max. Without a draft_model a number turns
+    prompt lookup on.
+    """
+    model: str | None
+    """The name that the result carries as its model."""
 
 
 class BeamKwargs(TypedDict, total=False):
@@ -576,4 +736,26 @@ class ToolRunKwargs(TypedDict, total=False):
     add_generation_prompt: bool | None
     """Open the assistant's turn after the messages."""
     continue_final_message: bool | None
-    """Continue the last message instead of opening a turn."""
+    """Continue the last message instead of opening a turn. Unset: where it is the assistant's, without tool calls."""
+    chat_template: str | None
+    """A template for this request: Jinja text, or the name of one of the model's further templates. Unset: "tool_use"
+    where there is one and tools are given, else the usual one.
+    """
+    documents: Sequence[Mapping[str, Any] | str] | None
+    """Texts to answer from, for templates that show documents: dicts with title and text."""
+    tool_choice: str | Mapping[str, Any] | None
+    """Which tools are called: "none", "auto" (the default), "required", one by name, or some (allowed_tools)."""
+    parallel_tool_calls: bool | None
+    """Whether one answer may hold several calls. Unset: where the template can show them, and no function is named."""
+    enable_thinking: bool | None
+    """Whether the model thinks before it answers. Where its template cannot be told, the prompt opens and closes its
+    thoughts. Unset: as the template does.
+    """
+    reasoning_effort: str | None
+    """How hard to think, for templates that can be told; none turns thinking off, anything else on."""
+    reasoning_budget: int | None
+    """Most tokens of thoughts; then they are closed and the answer begins. 0 turns thinking off."""
+    reasoning_format: str | None
+    """Thoughts come apart as reasoning_content (auto, deepseek), stay in the text with their tags (none), or stay
+    there when the answer is streamed (deepseek-legacy).
+    """

@@ -30,7 +30,7 @@ from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, Cr
 from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, InfillKwargs, LlamaKwargs, ToolRunKwargs
     from llama_bind.agent.events import ToolRunEvent
     from llama_bind.agent.loop import ToolSource
     from llama_bind.agent.values import ToolRun
@@ -216,6 +216,29 @@ class AsyncLlama(Facade):
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
     __call__ = create_completion
+
+    @overload
+    async def create_infill(
+        self, prefix: str, suffix: str, *, stream: Literal[False] = False, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion: ...
+
+    @overload
+    async def create_infill(
+        self, prefix: str, suffix: str, *, stream: Literal[True], **kwargs: Unpack[InfillKwargs]
+    ) -> AsyncStream[Completion]: ...
+
+    @overload
+    async def create_infill(
+        self, prefix: str, suffix: str, *, stream: bool, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion | AsyncStream[Completion]: ...
+
+    async def create_infill(
+        self, prefix: str, suffix: str, *, stream: bool = False, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion | AsyncStream[Completion]:
+        """As `Llama.create_infill`; a stream is awaited once and then iterated with ``async for``."""
+        prepared = await asyncio.to_thread(self._session.infill, prefix, suffix, {**kwargs, "stream": stream})
+        running = self._start(prepared, prepared.shape)
+        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
     @overload
     async def create_chat_completion(

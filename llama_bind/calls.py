@@ -74,6 +74,10 @@ class Call:
         """How many candidates to give, best first; None: all, in order."""
         return self.request.n if self.candidates > 1 and self.request.best_of is not None else None
 
+    def ending(self, tokens: Sequence[int]) -> Call:
+        """The same, ended by these tokens too."""
+        return dataclasses.replace(self, stop_token_ids=(*self.stop_token_ids, *tokens))
+
     def _conduct(self) -> dict[str, Any]:
         """What says how the request stands beside others."""
         request = self.request
@@ -98,8 +102,12 @@ class Call:
         proposer: Proposer | None = None,
         n_draft: int = MOST_GUESSES,
         rules: TokenRules | None = None,
+        visible: frozenset[int] = frozenset(),
     ) -> list[Request]:
-        """One request for each candidate; their seeds count up from `seed`. `stop` comes before the caller's own."""
+        """One request for each candidate; their seeds count up from `seed`. `stop` comes before the caller's own.
+
+        `visible`: control tokens that show in the text.
+        """
         stops = (*stop, *check_stops(self.request.stop))
         limit = self.request.max_tokens
         # Candidates are compared by the log probabilities of their tokens.
@@ -117,6 +125,7 @@ class Call:
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
                 stopping_criteria=as_list(self.request.stopping_criteria, "stopping_criteria"),
                 rules=rules,
+                visible=visible,
                 proposer=proposer,
                 n_draft=n_draft,
                 priority=self.request.priority,

@@ -26,7 +26,7 @@ from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, Cr
 from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, InfillKwargs, LlamaKwargs, ToolRunKwargs
     from llama_bind.agent.events import ToolRunEvent
     from llama_bind.agent.loop import ToolSource
     from llama_bind.agent.values import ToolRun
@@ -136,6 +136,42 @@ class Llama(Facade):
         return _chunks(prepared, events) if stream else _collected(prepared, events).result()
 
     __call__ = create_completion
+
+    @overload
+    def create_infill(
+        self, prefix: str, suffix: str, *, stream: Literal[False] = False, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion: ...
+
+    @overload
+    def create_infill(
+        self, prefix: str, suffix: str, *, stream: Literal[True], **kwargs: Unpack[InfillKwargs]
+    ) -> Generator[Completion, None, None]: ...
+
+    @overload
+    def create_infill(
+        self, prefix: str, suffix: str, *, stream: bool, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion | Generator[Completion, None, None]: ...
+
+    def create_infill(
+        self, prefix: str, suffix: str, *, stream: bool = False, **kwargs: Unpack[InfillKwargs]
+    ) -> Completion | Generator[Completion, None, None]:
+        """Fill the gap between two texts, as code editors ask for it (llama-server: POST /infill).
+
+        Of texts that are longer than there is room for, the parts next to the gap are used; see ``infill.py``.
+
+        Args:
+            prefix: What comes before the gap. Names of control tokens in any of the texts are text.
+            suffix: What comes after it.
+            stream: Give an iterator of chunks. Closing it or dropping it cancels the request.
+            **kwargs: The options of `InfillParams`, `SamplingParams` and `RequestParams`.
+
+        Raises:
+            UnsupportedError: the vocabulary has no tokens for this.
+            UnknownOptionError, InputError: an option.
+        """
+        prepared = self._session.infill(prefix, suffix, {**kwargs, "stream": stream})
+        events = self._events(prepared)
+        return _chunks(prepared, events) if stream else _collected(prepared, events).result()
 
     def generate_many(
         self, prompts: Iterable[Prompt], *, progress: ProgressOption = False, **kwargs: Unpack[CompletionKwargs]

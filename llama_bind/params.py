@@ -12,6 +12,7 @@ from os import PathLike
 from typing import Any
 
 from llama_bind.options import option
+from llama_bind.task_params import BeamParams, InfillParams, ToolRunParams
 
 __all__ = [
     "CACHE_TYPES",
@@ -22,6 +23,7 @@ __all__ = [
     "BeamParams",
     "ChatParams",
     "ContextParams",
+    "InfillParams",
     "LlamaParams",
     "ModelParams",
     "RequestParams",
@@ -354,25 +356,6 @@ class RequestParams:
 
 
 @dataclasses.dataclass(frozen=True)
-class BeamParams:
-    """What a beam search asks for."""
-
-    beam_width: int = option(4, "Texts that are followed at each step, and given at the end.", low=1, high=256)
-    max_tokens: int = option(16, "Most tokens to generate.", low=1, high=2**31 - 1)
-    length_penalty: float = option(
-        1.0,
-        "The score is the log probability divided by the number of tokens to this power: above 0 favours long texts.",
-        low=-10,
-        high=10,
-    )
-    ignore_eos: bool = option(False, "Never choose a token that ends the text.")
-    stop_token_ids: Sequence[int] | None = option(
-        None, "Token ids that end the text like the model's own end.", cli=False
-    )
-    priority: int = option(0, "Higher goes first.", low=-1000, high=1000)
-
-
-@dataclasses.dataclass(frozen=True)
 class LlamaParams:
     """What a `Llama` takes besides the options of its model and context."""
 
@@ -444,39 +427,50 @@ class ChatParams:
     top_logprobs: int | None = option(None, "With logprobs: alternatives for each token.", low=0, high=1000, cli=False)
     chat_template_kwargs: Mapping[str, Any] | None = option(None, "Values for the chat template.", cli=False)
     add_generation_prompt: bool = option(True, "Open the assistant's turn after the messages.")
-    continue_final_message: bool = option(False, "Continue the last message instead of opening a turn.")
-
-
-@dataclasses.dataclass(frozen=True)
-class ToolRunParams:
-    """What a run of tools asks for besides the options of its chat completions."""
-
-    max_rounds: int = option(
-        8,
-        "Rounds of calls. After so many the model answers once more, and must do without tools.",
-        low=0,
-        high=1_000_000,
-    )
-    tool_timeout: float | None = option(
+    continue_final_message: bool | None = option(
         None,
-        "Seconds that one call of a function may take; then the model is told so. An async function is cancelled, "
-        "another goes on in its thread and nobody waits for it. `FunctionTool` has its own.",
-        above=0,
-        high=1e8,
+        "Continue the last message instead of opening a turn. Unset: where it is the assistant's, without tool calls.",
     )
-    max_parallel_tools: int = option(
-        16, "Calls of one answer that run at the same time; 1: one after the other.", low=1, high=1000
-    )
-    max_result_chars: int | None = option(
+    chat_template: str | None = option(
         None,
-        "Characters of one result that the model gets; the rest is cut with a note. Unset: as many as the context has "
-        "tokens, which is about a quarter of it.",
-        low=200,
-        high=10**9,
-    )
-    approve: Callable[[Any], Any] | None = option(
-        None,
-        "Asked before each call, with a `ToolCall`: True runs it; False, or a str that says why, tells the model that "
-        "it was not approved. May be async.",
+        "A template for this request: Jinja text, or the name of one of the model's further templates. Unset: "
+        '"tool_use" where there is one and tools are given, else the usual one.',
         cli=False,
+    )
+    documents: Sequence[Mapping[str, Any] | str] | None = option(
+        None, "Texts to answer from, for templates that show documents: dicts with title and text.", cli=False
+    )
+    tools: Sequence[Mapping[str, Any]] | None = option(
+        None, "Functions that the model may call, in OpenAI's shape.", cli=False
+    )
+    tool_choice: str | Mapping[str, Any] | None = option(
+        None,
+        'Which tools are called: "none", "auto" (the default), "required", one by name, or some (allowed_tools).',
+        cli=False,
+    )
+    parallel_tool_calls: bool | None = option(
+        None,
+        "Whether one answer may hold several calls. Unset: where the template can show them, and no function is named.",
+        cli=False,
+    )
+    functions: Sequence[Mapping[str, Any]] | None = option(None, "Older form of tools.", cli=False)
+    function_call: str | Mapping[str, Any] | None = option(None, "Older form of tool_choice.", cli=False)
+    enable_thinking: bool | None = option(
+        None,
+        "Whether the model thinks before it answers. Where its template cannot be told, the prompt opens and closes "
+        "its thoughts. Unset: as the template does.",
+    )
+    reasoning_effort: str | None = option(
+        None,
+        "How hard to think, for templates that can be told; none turns thinking off, anything else on.",
+        choices=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    )
+    reasoning_budget: int | None = option(
+        None, "Most tokens of thoughts; then they are closed and the answer begins. 0 turns thinking off.", low=0
+    )
+    reasoning_format: str = option(
+        "auto",
+        "Thoughts come apart as reasoning_content (auto, deepseek), stay in the text with their tags (none), or stay "
+        "there when the answer is streamed (deepseek-legacy).",
+        choices=("auto", "none", "deepseek", "deepseek-legacy"),
     )

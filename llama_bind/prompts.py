@@ -54,14 +54,14 @@ class PromptReader:
         Raises:
             InputError, TextEncodingError: not a text.
         """
-        found = [self._within(word)]
+        found = [self.within(word)]
         if not word[:1].isspace():
-            after_space = self._within(" " + word)
+            after_space = self.within(" " + word)
             if after_space[-len(found[0]) :] != found[0]:  # else a space token before it, and the word is found in it
                 found.append(after_space)
         return found
 
-    def _within(self, text: str) -> list[int]:
+    def within(self, text: str) -> list[int]:
         """Token ids of a text that others come before."""
         tokens = self.tokenize(text, False, False)
         if b"".join(self._vocab.token_to_piece(token) for token in tokens) == text.encode():
@@ -103,7 +103,7 @@ class PromptReader:
         if vocab.fim_pre is None or vocab.fim_suf is None or vocab.fim_mid is None:
             raise UnsupportedError("suffix needs a fill-in-the-middle model; this vocabulary has no tokens for it")
         begin = [vocab.bos] if vocab.add_bos and vocab.bos is not None else []
-        before, after = self.tokenize(prefix, False, False), self.tokenize(suffix, False, False)
+        before, after = self.tokenize(prefix, False, False), self.within(suffix) if suffix else []
         return [*begin, vocab.fim_pre, *before, vocab.fim_suf, *after, vocab.fim_mid]
 
     def first(self) -> int:

@@ -6,19 +6,21 @@ Not for: waiting for results (the facades do, each in its way), or algorithms (t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
-from llama_bind.calls import Seeds, read_call, split, token_ids
+from llama_bind.calls import Call, Seeds, read_call, split, token_ids
 from llama_bind.chat_results import ChatShape
 from llama_bind.chats import ChatReader
 from llama_bind.drafting import Drafting
 from llama_bind.embeddings import EmbeddingReader, in_windows
 from llama_bind.errors import ClosedError, ContextOverflowError, InputError, UnsupportedError
-from llama_bind.options import build, validate
-from llama_bind.params import BeamParams, ContextParams, LlamaParams, ModelParams, SamplingParams
+from llama_bind.infill import InfillReader, Room
+from llama_bind.options import build, options_of, validate
+from llama_bind.params import BeamParams, ContextParams, InfillParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
 from llama_bind.rerank import PairReader
 from llama_bind.restrictions import read_rules
@@ -90,6 +92,7 @@ class Session:
         try:
             self.vocab: Vocab = model.vocab
             self.prompts = PromptReader(model.vocab, self.params.tokenizer)
+            self.gaps = InfillReader(model.vocab, self.prompts)
             self.chats = ChatReader(model, self.prompts, self.params)
             self.metadata: dict[str, str] = dict(model.metadata)
             self.defaults = self._sampling_defaults(model)
@@ -167,6 +170,25 @@ class Session:
         """Prepare `create_completion`; `options` with stream."""
         call = read_call(options, self.defaults, "create_completion()")
         tokens = self.prompts.read(prompt, call.request.suffix)
+        if call.request.suffix is not None:
+            call = call.ending(self.gaps.ends)
+        return self._completion(call, tokens, self.prompts.text(prompt) if call.request.echo else "")
+
+    def infill(self, prefix: str, suffix: str, options: Mapping[str, Any]) -> Prepared[TextShape]:
+        """Prepare `create_infill`; `options` with stream."""
+        known = options_of(InfillParams)
+        own = {name: value for name, value in options.items() if name in known and value is not None}
+        given = {name: value for name, value in options.items() if name not in known}
+        params = build(InfillParams, own, "create_infill()")
+        call = read_call(given, self.defaults, "create_infill()").ending(self.gaps.ends)
+        for name, value in (("echo", call.request.echo), ("suffix", call.request.suffix)):
+            if value:
+                raise InputError(f"{name} is an option of create_completion()", param=name)
+        limit = call.request.max_tokens
+        room = Room(self.n_ctx, self.context_params.n_batch, None if limit is None or limit < 0 else limit)
+        return self._completion(call, self.gaps.read(prefix, suffix, params, room), "")
+
+    def _completion(self, call: Call, tokens: list[int], echo: str) -> Prepared[TextShape]:
         with_logprobs = call.logprobs is not None
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
@@ -175,7 +197,6 @@ class Session:
         requests = call.requests(
             tokens, seed, echo_logprobs=echo_logprobs, proposer=proposer, n_draft=n_draft, rules=rules
         )
-        echo = self.prompts.text(prompt) if call.request.echo else ""
         name = call.request.model or self.model_path
         shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best)
         return Prepared(requests, shape, call.include_usage)
@@ -183,13 +204,27 @@ class Session:
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Prepared[ChatShape]:
         """Prepare `create_chat_completion`; `options` with stream."""
         call = read_call(options, self.defaults, "create_chat_completion()", chat=True)
-        tokens, stop = self.chats.read(messages, call.chat)
+        conversation = self.chats.read(messages, call.chat)
+        plan = conversation.plan
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
-        rules = read_rules(call, self.vocab, self.prompts)
-        requests = call.requests(tokens, seed, stop=stop, proposer=proposer, n_draft=n_draft, rules=rules)
-        name = call.request.model or self.model_path
-        shape = ChatShape(name, len(requests), logprobs=call.logprobs is not None, best=call.best)
+        requests = call.requests(
+            conversation.tokens,
+            seed,
+            stop=plan.prompt.stop,
+            proposer=proposer,
+            n_draft=n_draft,
+            rules=read_rules(call, self.vocab, self.prompts, plan.forbidden),
+            visible=conversation.visible,
+        )
+        shape = ChatShape(
+            call.request.model or self.model_path,
+            len(requests),
+            logprobs=call.logprobs is not None,
+            best=call.best,
+            reader=functools.partial(plan.reader, streaming=call.request.stream),
+            legacy=plan.legacy,
+        )
         return Prepared(requests, shape, call.include_usage)
 
     def beam_search(self, prompt: Prompt, options: Mapping[str, Any]) -> BeamSearch:

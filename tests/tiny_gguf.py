@@ -43,6 +43,7 @@ CHATML_TEMPLATE = (
 )
 CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>")
 FIM_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+FIM_REPO_TOKENS = ("<|fim_pad|>", "<|repo_name|>", "<|file_sep|>")
 MERGES = (
     "Ġ t", "h e", "Ġt he", "i n", "a n", "Ġ a", "Ġa n", "e r", "o n", "Ġ H", "l l", "he ll", "hell o", "Ġ w",
     "o r", "Ġw or", "l d", "Ġwor ld", "in g", "r e", "Ġ s", "o u", "y ou", "Ġ m", "Ċ Ċ", "1 2", "ð Ł", "ðŁ ĺ",
@@ -67,6 +68,7 @@ class TinySpec:
     n_ctx_train: int = 512
     chat_template: str | None = None
     fim: bool = False
+    fim_repo: bool = False  # also tokens for repository, file and padding
     n_expert: int = 0  # of which two are used
     tied: bool = False  # no output matrix of its own
     tensor_type: TensorType = TensorType.F32  # of the matrices; vectors stay F32
@@ -324,7 +326,8 @@ def _vocab(spec: TinySpec) -> dict[str, Any]:
 
 def _bpe_vocab(spec: TinySpec) -> dict[str, Any]:
     """GPT-2's byte alphabet, a few merges, the control tokens in front."""
-    control = ["<|endoftext|>", *CONTROL_TOKENS, *(FIM_TOKENS if spec.fim else ())]
+    fim = (*(FIM_TOKENS if spec.fim else ()), *(FIM_REPO_TOKENS if spec.fim_repo else ()))
+    control = ["<|endoftext|>", *CONTROL_TOKENS, *fim]
     tokens = control + _byte_alphabet() + [m.replace(" ", "") for m in MERGES]
     vocab: dict[str, Any] = {
         "tokenizer.ggml.model": "gpt2",
@@ -336,8 +339,9 @@ def _bpe_vocab(spec: TinySpec) -> dict[str, Any]:
         "tokenizer.ggml.eos_token_id": tokens.index("<|im_end|>"),
         "tokenizer.ggml.add_bos_token": False,
     }
-    for name, token in zip(("fim_pre", "fim_suf", "fim_mid"), FIM_TOKENS, strict=True):
-        if spec.fim:
+    names = ("fim_pre", "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep")
+    for name, token in zip(names, (*FIM_TOKENS, *FIM_REPO_TOKENS), strict=True):
+        if token in fim:
             vocab[f"tokenizer.ggml.{name}_token_id"] = tokens.index(token)
     return vocab
 

@@ -30,7 +30,7 @@ def prepare(
     """
     own = options_of(ToolRunParams)
     known = [name for kind in (SamplingParams, RequestParams, ChatParams) for name in options_of(kind)]
-    refuse_unknown(given, [*own, *known, "tool_choice", "parallel_tool_calls"], where)
+    refuse_unknown(given, [*own, *known], where)
     params = ToolRunParams(**{name: given[name] for name in own if given.get(name) is not None})
     validate(params)
     if params.approve is not None and not callable(params.approve):
