@@ -7,11 +7,12 @@ out what a model writes (``reasoning.py``, ``tools/registry.py``), or the shape 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallStart
 from llama_bind.chat.fences import Unfence
 from llama_bind.chat.reasoning import Reasoning, ReasoningFormat
-from llama_bind.chat.tools.base import OutputParser, Tool, ToolFormat
+from llama_bind.chat.tools.base import ChannelOutputParser, OutputParser, Tool, ToolFormat
 from llama_bind.chat.tools.markers import Markers
 
 __all__ = ["Router"]
@@ -30,7 +31,8 @@ class Router:
         reasoning: The tags of the reasoning; None for a model that does not think.
         reasoning_format: See `ReasoningFormat`.
         opened: What of the prompt has opened the reasoning (`Reasoning.opened_by`; any text will do where a message's
-            reasoning is continued); "" where the model opens it.
+            reasoning is continued); "" where the model opens it. Where the format reads the reasoning: what of the
+            prompt belongs to the answer (`ChannelFormat.opened_by`).
         streaming: Whether the events go out one by one ("deepseek-legacy" asks).
         json_text: The text is to be JSON: a code fence around it is taken off.
     """
@@ -63,6 +65,8 @@ class Router:
         self._unfence = Unfence() if json_text else None
         if reasoning is None or (form is not None and form.reads_reasoning):
             self._state = ANSWER
+            if form is not None and form.reads_reasoning:
+                cast(ChannelOutputParser, self._parser).begin(opened, inline=self._inline)
             return
         self._opening, self._closing = reasoning.opening, reasoning.closing
         self._ends = Markers((self._closing, *self._calls))

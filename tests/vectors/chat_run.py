@@ -22,13 +22,13 @@ import json
 import random
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
 from llama_bind.chat.reasoning import Reasoning, find_reasoning
 from llama_bind.chat.router import Router
 from llama_bind.chat.templates import ChatTemplate
-from llama_bind.chat.tools.base import Tool
+from llama_bind.chat.tools.base import ChannelFormat, Tool
 from llama_bind.chat.tools.registry import find_format
 from tests.vectors.chat_cases import ChatCase
 
@@ -108,7 +108,9 @@ def router_for(case: ChatCase) -> Router:
     """A new router, as a request of this kind would have it."""
     reasoning, form = find_reasoning(case.source), find_format(case.source)
     opened = reasoning.opened_by(_prompt(case, reasoning)) if reasoning is not None else ""
-    if case.continues == "reasoning" and reasoning is not None:
+    if form.reads_reasoning:
+        opened = cast(ChannelFormat, form).opened_by(_prompt(case, reasoning))
+    elif case.continues == "reasoning" and reasoning is not None:
         # The caller has written of the reasoning; what opened it is no news.
         opened = " "
     return Router(

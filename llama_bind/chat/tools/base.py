@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from llama_bind.chat.events import OutputEvent
 
-__all__ = ["OutputParser", "Tool", "ToolFormat", "ToolGrammar"]
+__all__ = ["ChannelFormat", "ChannelOutputParser", "OutputParser", "Tool", "ToolFormat", "ToolGrammar"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,4 +88,20 @@ class ToolFormat(Protocol):
 
     def grammar(self, tools: Sequence[Tool], *, required: bool, parallel: bool) -> ToolGrammar:
         """What holds the output to the tools: from the first token (`required`), or from the start of a call on."""
+        ...
+
+
+class ChannelOutputParser(OutputParser, Protocol):
+    """The parser of a format that reads the reasoning itself."""
+
+    def begin(self, opened: str, *, inline: bool = False) -> None:
+        """Before any output: `opened` of the prompt belongs to the answer; `inline`: reasoning stays in the text."""
+        ...
+
+
+class ChannelFormat(ToolFormat, Protocol):
+    """A format that reads the reasoning itself (`reads_reasoning`)."""
+
+    def opened_by(self, prompt: str) -> str:
+        """What of the end of a prompt belongs to the answer, for `ChannelOutputParser.begin`."""
         ...

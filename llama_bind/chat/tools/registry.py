@@ -46,6 +46,8 @@ ROWS: tuple[Row, ...] = (
     Row("dsml", "dsml", ("DSML", "function_calls")),
     Row("dsml_v4", "dsml", ("DSML", "tool_calls"), "V4"),
     Row("minimax_m2", "minimax", ("minimax:tool_call",)),
+    Row("gpt_oss", "gpt_oss", ("<|channel|>", "<|message|>")),
+    Row("kimi_k3", "kimi_k3", ("<|open|>", "<|close|>", "<|sep|>")),
     Row("kimi_k2", "kimi_k2", ("<|tool_calls_section_begin|>",)),
     Row("glm_lines", "glm", ("<tool_call>", "<arg_key>"), "LINES"),
     Row("glm", "glm", ("<tool_call>", "<arg_key>")),
