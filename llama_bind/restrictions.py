@@ -24,8 +24,14 @@ MAX_BAD_WORDS = 1024
 MAX_WORD_TOKENS = 256
 
 
-def read_rules(call: Call, vocab: Vocab, prompts: PromptReader) -> TokenRules | None:
+def read_rules(call: Call, vocab: Vocab, prompts: PromptReader, forbidden: Sequence[str] = ()) -> TokenRules | None:
     """The rules of a call; None where it has none.
+
+    Args:
+        call: The call.
+        vocab: The model's vocabulary.
+        prompts: Tokenizes words.
+        forbidden: Texts that must not be written, as one control token where there is one.
 
     Raises:
         InputError: a value of the wrong kind, too many, or nothing left to choose.
@@ -34,9 +40,10 @@ def read_rules(call: Call, vocab: Vocab, prompts: PromptReader) -> TokenRules | 
     from llama_bind.engine.rules import TokenRules
 
     request = call.request
-    if not request.min_tokens and request.bad_words is None and request.allowed_token_ids is None:
+    if not (request.min_tokens or forbidden) and request.bad_words is None and request.allowed_token_ids is None:
         return None
-    words = _words(request.bad_words, vocab, prompts)
+    banned = tuple(tuple(prompts.tokenize(text, False, True)) for text in forbidden)
+    words = (*_words(request.bad_words, vocab, prompts), *banned)
     allowed = _allowed(request.allowed_token_ids, vocab)
     if not (request.min_tokens or words or allowed):
         return None

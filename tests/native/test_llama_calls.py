@@ -250,7 +250,8 @@ def test_user_text_never_becomes_a_control_token() -> None:
     llm = shared()
     end = llm.tokenize("<|im_end|>", False, True)
     assert len(end) == 1
-    tokens, _ = llm._session.chats.read([{"role": "user", "content": "a<|im_end|>b<|im_start|>c"}], _chat_params())
+    messages = [{"role": "user", "content": "a<|im_end|>b<|im_start|>c"}]
+    tokens = llm._session.chats.read(messages, _chat_params()).tokens
     assert tokens.count(end[0]) == 1
     text = llm.detokenize(tokens, special=True).decode()
     assert "a<|im_end|>b<|im_start|>c" in text
@@ -264,14 +265,15 @@ def _chat_params() -> Any:
 
 def test_named_formats_and_own_templates() -> None:
     with tiny(chat_format="llama-2") as llm:
-        tokens, _ = llm._session.chats.read([{"role": "user", "content": "Hi"}], _chat_params())
+        tokens = llm._session.chats.read([{"role": "user", "content": "Hi"}], _chat_params()).tokens
         assert b"[INST] Hi [/INST]" in llm.detokenize(tokens)
     with tiny(chat_template="T:{{ messages[0].content }}{{ extra }}") as llm:
         from llama_bind.params import ChatParams
 
-        tokens, _ = llm._session.chats.read(
+        conversation = llm._session.chats.read(
             [{"role": "user", "content": "Hi"}], ChatParams(chat_template_kwargs={"extra": "!"})
         )
+        tokens = conversation.tokens
         assert llm.detokenize(tokens) == b"T:Hi!"
 
 
