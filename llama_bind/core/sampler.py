@@ -15,7 +15,7 @@ import functools
 import operator
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,11 +42,23 @@ if TYPE_CHECKING:
     from llama_bind.core.context import Context
     from llama_bind.core.vocab import Vocab
 
-__all__ = ["Sampler"]
+__all__ = ["Holds", "Sampler"]
 
 _CLONE_ELEMENTS = 20_000
 """Above this size of a grammar, in elements, a clone replays its tokens: llama.cpp's clone takes size times stacks."""
 _NO_SUCH_TOKEN = -2
+
+
+class Holds(Protocol):
+    """What a constraint engine says of the next token."""
+
+    def allows(self, token: int) -> bool:
+        """Whether it may come."""
+        ...
+
+    def refused(self) -> npt.NDArray[np.bool_]:
+        """Every token that may not, shape (n_vocab,)."""
+        ...
 
 
 class Sampler(Handle):
@@ -59,6 +71,7 @@ class Sampler(Handle):
         params: What it was made of.
         is_greedy: Whether it takes the likeliest token, after biases, and remembers nothing: no chain needs to run.
         has_grammar: Whether a grammar stands beside the chain.
+        remembers: Whether the tokens that it accepts change what it draws.
         native_chain: The address of its ``lb_chain``, while it is open.
     """
 
@@ -82,6 +95,7 @@ class Sampler(Handle):
         self._accepted: list[int] = []  # tokens that the grammar took
         self._memory = max((int(remembers(stage)) for stage in stages), default=0)
         self._accepts = self._memory > 0 or any(stage.name == "adaptive_p" for stage in stages)
+        self.remembers = self._accepts
         self._struct = chain_struct(stages, chain)
         self.native_chain = ctypes.addressof(self._struct)
         self.is_greedy = not grammar and self._struct.top_k == GREEDY
@@ -234,6 +248,29 @@ class Sampler(Handle):
         self._native.apply(chain, candidates.address)
         check_guard()
         return candidates.selected()
+
+    def sample_held(self, logits: npt.NDArray[np.float32], held: Holds) -> int | None:
+        """As `sample_array`, where `held` refuses some tokens: one is drawn and asked about, and only if it is refused
+        is one drawn of those that are not. What is given out is accepted, what was refused never. None where no token
+        that is allowed can be drawn.
+
+        Raises:
+            InputError: the wrong shape.
+        """
+        row = self._row(logits)
+        chain = self._resource.pin()
+        try:
+            with self._lock:
+                token = self._draw(chain, row)
+                if not held.allows(token):
+                    token = self._draw(chain, np.where(held.refused(), np.float32(-np.inf), row))
+                    if not held.allows(token):
+                        return None
+                self._native.accept_chain(self.native_chain, token)
+                check_guard()
+                return token
+        finally:
+            self._resource.unpin()
 
     # -- the grammar --------------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ import functools
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from llama_bind.core import log
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
@@ -46,6 +49,7 @@ class Stepper:
         self._batch.append(0, 0, seq_id, True)
         self._code = ctypes.c_int32(0)
         self._place = 0
+        self._pointer = 0
 
     @staticmethod
     def can_step(context: Context, sampler: Sampler) -> bool:
@@ -54,7 +58,7 @@ class Stepper:
 
     def __enter__(self) -> Any:
         """The function; it raises what `Context.decode` and `Sampler.sample` raise."""
-        pointer = self._context._use_guard.__enter__()
+        pointer = self._pointer = self._context._use_guard.__enter__()
         self._sampler._resource.pin()
         step, self._place = _native_step(), log.mark()
         batch, code = ctypes.addressof(self._batch.struct), ctypes.addressof(self._code)
@@ -66,6 +70,13 @@ class Stepper:
             return found if found >= 0 else fail()
 
         return next_token
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """What the last token was drawn from, as `Context.logits`; only within the block."""
+        address = self._context._logits_ith(self._pointer, -1)
+        assert address is not None  # a step that gave a token has them
+        view = self._context._views.get(address)
+        return self._context._view(address) if view is None else view
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._sampler._resource.unpin()

@@ -11,7 +11,10 @@ __all__ = ["Constraint", "ConstraintMaker"]
 
 
 class Constraint(Protocol):
-    """The state of one output. One thread uses it; tokens go in by `accept`, in order."""
+    """The state of one output. One thread uses it; tokens go in by `accept`, in order, all but the one that ends it.
+
+    Any of its methods may raise an error; that ends its request.
+    """
 
     @property
     def active(self) -> bool:
@@ -20,6 +23,10 @@ class Constraint(Protocol):
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next; changes nothing. An end token is allowed where the output may end."""
+        ...
+
+    def fitting(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens`, in this order, may come next: at most so many, where that is not known better."""
         ...
 
     def refused(self) -> npt.NDArray[Any]:
@@ -41,4 +48,8 @@ class Constraint(Protocol):
 
 
 ConstraintMaker = Callable[[Hashable], Constraint]
-"""Makes the constraint of a request from its `Spec`, for one model's vocabulary; kept by the runner."""
+"""Makes the constraint of a request from its `Spec`, for one model's vocabulary; kept by the runner.
+
+Any thread may call it. The first call for a `Spec` compiles it and raises what is wrong with it, so the engine asks for
+one when a request arrives, on the thread that brings it.
+"""

@@ -87,9 +87,11 @@ class Desk:
             if sequence in self.handles:
                 self.finish(sequence, reason)
 
-    def accept(self, sequence: Sequence, token: int, logprob: TokenLogprob | None = None) -> None:
-        """One generated token: text, stop strings, limits."""
-        if sequence.t_first == 0.0:
+    def accept(
+        self, sequence: Sequence, token: int, logprob: TokenLogprob | None = None, *, last: bool = False
+    ) -> None:
+        """One generated token: text, stop strings, limits. `last`: it completes the text."""
+        if sequence.t_first == 0.0 and sequence.n_computed >= sequence.n_prompt:  # else it did not have to be computed
             sequence.t_first = time.perf_counter()
             self.stats.on_first_token(sequence.t_first - sequence.t_arrival)
         sequence.append(token)
@@ -109,7 +111,9 @@ class Desk:
                 sequence.finish_stop = sequence.assembler.matched
                 self.finish(sequence, "stop")
                 return
-        if sequence.n_tokens >= sequence.limit:
+        if last:
+            self.finish(sequence, "stop")
+        elif sequence.n_tokens >= sequence.limit:
             self.finish(sequence, "length")
 
     def finish(self, sequence: Sequence, reason: FinishReason, *, ended_by_token: bool = False) -> None:

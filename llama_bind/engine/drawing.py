@@ -6,11 +6,14 @@ Not for: computing (runner), or what a token means for its request (worker).
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from llama_bind.engine.holding import Holding
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.rules import Mask, check_left, masking
 from llama_bind.engine.scheduler import Chunk, StepPlan
@@ -34,6 +37,11 @@ class Drawing:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._vocab = runner.vocab
+        self._holding = Holding(runner.vocab.eog_tokens, runner.context.n_ctx_seq)
+
+    def first(self, sequence: Sequence) -> list[Sampled]:
+        """The tokens that must stand at the beginning of a text."""
+        return self._holding.first(sequence)
 
     def step(self, plan: StepPlan) -> list[Sampled]:
         """A token for every sequence whose last known token was computed.
@@ -54,27 +62,58 @@ class Drawing:
                     self._prompt_logprobs(chunk, index)
                 if sequence.n_computed == sequence.n_tokens:
                     last = index + chunk.count - 1
-                    if sequence.n_tokens >= sequence.limit or sequence.watched or sequence.sampler.has_grammar:
-                        results.append(self.one(sequence, last))
+                    if sequence.n_tokens >= sequence.limit or self._is_special(sequence):
+                        results += self._with_followers(self.one(sequence, last))
                     else:
                         plain.append(sequence)
                         outputs.append(last)
             index += chunk.count
         if plain:
             tokens = self._runner.draw([sequence.sampler for sequence in plain], outputs)
-            for sequence, token in zip(plain, tokens, strict=True):
+            for sequence, token, output in zip(plain, tokens, outputs, strict=True):
                 if isinstance(token, BaseException):
                     results.append(Sampled(sequence, error=token))
-                else:
+                elif sequence.constraint is None:
                     results.append(Sampled(sequence, token))
+                else:
+                    results += self.drawn(sequence, token, functools.partial(self._runner.context.logits, output))
         return results
+
+    @staticmethod
+    def _is_special(sequence: Sequence) -> bool:
+        """Whether a sequence cannot be drawn together with others."""
+        if sequence.watched or sequence.sampler.has_grammar:
+            return True
+        return sequence.constraint is not None and (sequence.sampler.remembers or bool(sequence.coming))
+
+    def drawn(self, sequence: Sequence, token: int, row: Callable[[], Floats]) -> list[Sampled]:
+        """What a drawn token gives a sequence that is held to something: it or another, and what must follow.
+
+        Args:
+            sequence: Its sampler remembers nothing.
+            token: Drawn by it.
+            row: Gives the logits that the token was drawn from.
+        """
+        try:
+            return self._with_followers(Sampled(sequence, self._holding.settle(sequence, token, row)))
+        except Exception as error:  # of this request alone: a grammar that cannot go on
+            return [Sampled(sequence, error=error)]
+
+    def _with_followers(self, sampled: Sampled) -> list[Sampled]:
+        return [sampled, *self._holding.follow(sampled)]
 
     def _verify(self, chunk: Chunk, index: int) -> list[Sampled]:
         """Sample after the last token and after each guess, up to the first guess that was wrong."""
         sequence, draft = chunk.sequence, chunk.draft
         results: list[Sampled] = []
+        following: list[Sampled] = []
         for i in range(chunk.count):
-            sampled = self.one(sequence, index + i, draft[:i])
+            if following:
+                sampled = following.pop(0)
+                sampled.forced = False  # computed already, if it is what was guessed
+            else:
+                sampled = self.one(sequence, index + i, draft[:i])
+                following = self._holding.follow(sampled, i)
             results.append(sampled)
             sequence.n_computed += 1
             if sampled.error is not None or sampled.stop or i == len(draft) or sampled.token != draft[i]:
@@ -83,31 +122,58 @@ class Drawing:
         sequence.draft_length.result(len(draft), held)
         if held < len(draft):
             self._runner.trim(sequence, sequence.n_computed)
-        return results
+        return results + following
 
     def one(self, sequence: Sequence, index: int, ahead: tuple[int, ...] = ()) -> Sampled:
         """`ahead`: guesses that held, after the tokens that the sequence has."""
         if sequence.n_tokens >= sequence.limit:
             return Sampled(sequence)  # the prompt was all that was asked for
         try:
-            if not sequence.watched:
-                return Sampled(sequence, sequence.sampler.sample(self._runner.context, index))
-            return self._watched(sequence, index, ahead)
+            if sequence.watched:
+                return self._watched(sequence, index, ahead)
+            coming = self._coming(sequence, None)
+            return Sampled(sequence, self._sample(sequence, index) if coming is None else coming)
         except Exception as error:  # of this request alone: a callback, a grammar that cannot go on
             return Sampled(sequence, error=error)
+
+    def _sample(self, sequence: Sequence, index: int) -> int:
+        """A token from an output as it lies in native memory."""
+        context = self._runner.context
+        if sequence.constraint is not None and sequence.sampler.remembers:
+            return self._holding.draw(sequence, context.logits(index))
+        token: int = sequence.sampler.sample(context, index)
+        if sequence.constraint is None:
+            return token
+        return self._holding.settle(sequence, token, functools.partial(context.logits, index))
+
+    @staticmethod
+    def _coming(sequence: Sequence, mask: Mask | None) -> int | None:
+        """The token that must come next, where that is known and nothing else forbids it."""
+        if not sequence.coming:
+            return None
+        token, sequence.coming = sequence.coming[0], sequence.coming[1:]
+        if mask is not None and _names(mask, token):
+            sequence.coming = ()
+            return None
+        if sequence.sampler.remembers:
+            sequence.sampler.accept(token)
+        return token
 
     def _watched(self, sequence: Sequence, index: int, ahead: tuple[int, ...]) -> Sampled:
         """Sample where someone wants to see or change the logits."""
         request, stop = sequence.request, False
         logits = self._runner.context.logits(index)
         mask = self._mask(sequence, ahead)
+        coming = self._coming(sequence, mask)
         if request.logits_processors or request.stopping_criteria:
-            token, stop = self._processed(sequence, logits, mask, ahead)
+            token, stop = self._processed(sequence, logits, mask, ahead, coming)
+        elif coming is not None:
+            token = coming
         elif mask is None:
-            token = sequence.sampler.sample(self._runner.context, index)
+            token = self._sample(sequence, index)
         else:
             with masking(logits, mask):  # in native memory, where the chain finds them
-                token = sequence.sampler.sample(self._runner.context, index)
+                token = self._sample(sequence, index)
         if mask is not None and request.sampling.grammar is not None:
             self._check_choice(mask, token)
         logprob = None if request.logprobs is None else self._logprob(logits, token, request.logprobs)
@@ -124,9 +190,11 @@ class Drawing:
         return rules.masked(before, sequence.n_generated + len(ahead))
 
     def _processed(
-        self, sequence: Sequence, logits: Floats, mask: Mask | None, ahead: tuple[int, ...]
+        self, sequence: Sequence, logits: Floats, mask: Mask | None, ahead: tuple[int, ...], coming: int | None
     ) -> tuple[int, bool]:
-        """A token of what the caller's functions make of the logits, and whether they end the text."""
+        """A token of what the caller's functions make of the logits (or the one that is `coming`), and whether they
+        end the text.
+        """
         request = sequence.request
         ids = np.append(sequence.view(), np.array(ahead, np.int32))
         scores: Any = logits.copy()
@@ -136,14 +204,19 @@ class Drawing:
             scores = np.array(scores, np.float32)  # a processor may keep what it returned
             scores[mask] = -np.inf
             check_left(scores)
-        token = sequence.sampler.sample_array(np.ascontiguousarray(scores, np.float32))
+        row = np.ascontiguousarray(scores, np.float32)
+        if coming is not None:
+            token = coming
+        elif sequence.constraint is None:
+            token = sequence.sampler.sample_array(row)
+        else:
+            token = self._holding.draw(sequence, row)
         stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
         return token, stop
 
     def _check_choice(self, mask: Mask, token: int) -> None:
         """A grammar that finds all its tokens masked takes one of them, or the end where it is complete."""
-        refused = bool(mask[token]) if mask.dtype == np.bool_ else token in mask
-        if refused and token not in self._vocab.eog_tokens:
+        if _names(mask, token) and token not in self._vocab.eog_tokens:
             raise GrammarError("the grammar allows only tokens that other options ban here; allow more, or ban less")
 
     def _prompt_logprobs(self, chunk: Chunk, index: int) -> None:
@@ -174,3 +247,8 @@ class Drawing:
     def _entry(self, token: int, logprob: float) -> TokenLogprob:
         piece = self._vocab.token_to_piece(token, True)
         return TokenLogprob(token, piece, logprob if logprob > LOGPROB_FLOOR else LOGPROB_FLOOR)
+
+
+def _names(mask: Mask, token: int) -> bool:
+    """Whether a mask refuses a token."""
+    return bool(mask[token]) if mask.dtype == np.bool_ else token in mask

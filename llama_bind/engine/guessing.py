@@ -64,7 +64,7 @@ class Guesser:
         for sequence in running:
             sequence.draft = ()
             if (sequence.request.proposer or self._drafter) and self.guesses(sequence) and sequence.decoding:
-                asked.append(sequence)
+                asked += [] if sequence.n_forced else [sequence]  # what is forced goes before what is guessed
         if not asked:
             return []
         n_decoding = sum(s.decoding for s in running)

@@ -56,6 +56,7 @@ class Engine:
             ClosedError, ForkedError: this engine cannot take requests any more.
             ContextOverflowError: the prompt alone does not fit.
             InputError: an empty prompt.
+            GrammarError: nothing can be held to its constraint.
             QueueFullError: `max_queue` requests wait already.
         """
         handle = self._worker.submit(request, events)

@@ -14,7 +14,8 @@ __all__ = ["Sampled"]
 class Sampled:
     """A token (-1: none was wanted), or the error of this sequence alone, such as a callback that raised.
 
-    `stop`: a stopping criterion said so.
+    `stop`: the text ends with it; a stopping criterion said so, or it completes what the text is held to. `forced`: it
+    was not drawn, and is not computed yet like those before it.
     """
 
     sequence: Sequence
@@ -22,3 +23,4 @@ class Sampled:
     logprob: TokenLogprob | None = None
     stop: bool = False
     error: BaseException | None = None
+    forced: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 from llama_bind.engine.pooling import PoolingKind
@@ -37,6 +37,7 @@ class Request:
         special: Whether control tokens show in the text.
         visible: Control tokens that show in any case.
         logits_processors, stopping_criteria: Python functions run on the engine thread.
+        constraint: A demand on the output (a `Spec` of ``structured``), which the engine knows how to hold it to.
         rules: Tokens that must not be chosen; applied after `logits_processors` and before the samplers.
         proposer: Guesses next tokens, which are checked together; the text does not depend on it. None: the engine's
             own drafter, where it has one.
@@ -68,6 +69,7 @@ class Request:
     visible: frozenset[int] = frozenset()
     logits_processors: tuple[LogitsProcessor, ...] = ()
     stopping_criteria: tuple[StoppingCriterion, ...] = ()
+    constraint: Hashable | None = None
     rules: TokenRules | None = None
     proposer: Proposer | None = None
     n_draft: int = MOST_GUESSES

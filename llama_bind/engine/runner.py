@@ -6,7 +6,7 @@ Not for: deciding what to compute (scheduler) or what a token means for its requ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Many
 
 import numpy as np
@@ -17,12 +17,13 @@ from llama_bind.core.sampler import Sampler
 from llama_bind.core.sampler_draw import Drawer
 from llama_bind.core.state import fingerprint, load_seq_state, save_seq_state
 from llama_bind.core.stepper import Stepper
+from llama_bind.engine.constraint import Constraint, ConstraintMaker
 from llama_bind.engine.drawing import Drawing
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, StepPlan
 from llama_bind.engine.sequence import Sequence
 from llama_bind.engine.vectors import Vectors
-from llama_bind.errors import StateError
+from llama_bind.errors import StateError, UnsupportedError
 
 __all__ = ["Runner"]
 
@@ -32,12 +33,17 @@ logger = logging.getLogger("llama_bind")
 class Runner:
     """Owns nothing: drives the context that the facade made. One thread calls it, except `abort`.
 
+    Args:
+        make_context: Makes it, and makes it anew when its native state is in doubt.
+        make_constraint: Makes what outputs are held to.
+
     Attributes:
         observer: Called with each plan that was computed and the context, before anything is sampled.
     """
 
-    def __init__(self, make_context: Callable[[], Context]) -> None:
+    def __init__(self, make_context: Callable[[], Context], make_constraint: ConstraintMaker | None = None) -> None:
         self._make_context = make_context
+        self._make_constraint = make_constraint
         self.context = make_context()
         self.batch = Batch(self.context.n_batch, 1)
         self.vocab = self.context.model.vocab
@@ -156,10 +162,31 @@ class Runner:
             return
         sampling = request.sampling
         sequence.sampler = Sampler.create(self.vocab, sampling, n_ctx=self.context.n_ctx_seq, seed=request.seed)
+        if request.constraint is not None:
+            sequence.constraint = self.make_constraint(request.constraint)
         last = (sampling.penalty_last_n, sampling.dry_penalty_last_n)
         reach = sequence.n_tokens if min(last) < 0 else max(last)
         if reach:
             sequence.sampler.accept_prompt(sequence.view()[-reach:])
+
+    def make_constraint(self, spec: Hashable) -> Constraint:
+        """What holds an output to a demand; any thread may ask, and the first to ask waits until it is compiled.
+
+        Raises:
+            GrammarError: nothing can be held to it.
+            UnsupportedError: this runner was made without the means.
+        """
+        if self._make_constraint is None:
+            raise UnsupportedError("this engine cannot hold outputs to a grammar or schema")
+        return self._make_constraint(spec)
+
+    def first(self, sequence: Sequence) -> list[Sampled]:
+        """The tokens that must stand at the beginning of its text, whatever the model says."""
+        return self._drawing.first(sequence)
+
+    def drawn_alone(self, sequence: Sequence, stepper: Stepper, token: int) -> list[Sampled]:
+        """What a token that `alone` gave means for a sequence with a constraint; within the block."""
+        return self._drawing.drawn(sequence, token, stepper.logits)
 
     def run(self, plan: StepPlan) -> list[Sampled]:
         """Decode the plan's tokens; sample for every sequence whose last known token was among them.
@@ -234,6 +261,8 @@ class Runner:
         None where something is to be looked at between two tokens.
         """
         if sequence.watched or self.observer is not None or not Stepper.can_step(self.context, sequence.sampler):
+            return None
+        if sequence.constraint is not None and (sequence.sampler.remembers or sequence.coming):
             return None
         self._set_embeds(False)
         self._copied.clear()

@@ -22,6 +22,8 @@ PROMPT_LOGPROB_CHUNK = 64
 """Tokens of a prompt computed at once when each needs its logits: n_vocab floats apiece are held meanwhile."""
 REPRODUCIBLE_CHUNK = 128
 """Prompt tokens of a reproducible request computed at once, whatever else runs."""
+FORCED_CHUNK = 32
+"""Forced tokens of a text computed in one step beside its own next one."""
 REMEMBERED = 32
 """One part in this of a shared cache is for what is remembered, besides the text that ended last."""
 LOOK_AHEAD = 32
@@ -219,18 +221,29 @@ class Scheduler:
         groups = [decoding[i : i + self.budget] for i in range(0, len(decoding), self.budget)] or [[]]
         left = self.budget - len(groups[-1])
         room = left if spare is None else min(left, spare - len(decoding))
-        plans = [StepPlan(tuple(Chunk(s, s.n_computed, 1, "last") for s in group)) for group in groups[:-1]]
+        plans = [StepPlan(tuple(self._decoding_chunk(s, 0) for s in group)) for group in groups[:-1]]
         chunks: list[Chunk] = []
         for s in groups[-1]:
-            draft = s.draft[: max(room, 0)] if s.draft else ()
-            room -= len(draft)
-            chunks.append(Chunk(s, s.n_computed, 1 + len(draft), "all" if draft else "last", draft))
+            chunks.append(self._decoding_chunk(s, max(room, 0)))
+            room -= chunks[-1].count - 1
         if len(decoding) < len(text):
             prompts = sorted((s for s in text if not s.decoding), key=lambda s: -s.request.priority)
-            drafted = sum(len(c.draft) for c in chunks)
-            taken = len(decoding) + drafted
-            chunks += self._prompts(prompts, min(left - drafted, prompt_tokens), taken, evicted)
+            more = sum(c.count - 1 for c in chunks)
+            taken = len(decoding) + more
+            chunks += self._prompts(prompts, min(left - more, prompt_tokens), taken, evicted)
         return [*plans, StepPlan(tuple(chunks))] if chunks else plans
+
+    @staticmethod
+    def _decoding_chunk(sequence: Sequence, room: int) -> Chunk:
+        """The last token of a sequence, and up to `room` more: those forced after it, or guesses."""
+        if sequence.n_forced:
+            missing = sequence.n_tokens - sequence.n_computed
+            count = min(missing, 1 + min(room, FORCED_CHUNK))
+            return Chunk(sequence, sequence.n_computed, count, "last" if count == missing else "none")
+        if sequence.draft and room:
+            draft = sequence.draft[:room]
+            return Chunk(sequence, sequence.n_computed, 1 + len(draft), "all", draft)
+        return Chunk(sequence, sequence.n_computed, 1, "last")
 
     def _prompts(self, prompts: list[Sequence], left: int, taken: int, evicted: list[Holding]) -> list[Chunk]:
         """Give prompts `left` tokens of the step, and the cells that are free beside `taken` ones."""

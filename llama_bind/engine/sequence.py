@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llama_bind.engine.constraint import Constraint
 from llama_bind.engine.pooling import Pool
 from llama_bind.engine.request import Request
 from llama_bind.engine.speculative import DraftLength, LookupIndex
@@ -36,6 +37,10 @@ class Sequence:
         sampler: The runner's chain for this request, opaque here.
         lazy: Nobody looks at the text before the end, so it is made then.
         pool: Collects the rows of a text that is embedded; `result` is what it gave.
+        constraint: What its text is held to; None: nothing.
+        n_forced: Last tokens that were not drawn but had to follow (see `holding`); with the last drawn one before
+            them they are computed in one step.
+        coming: Tokens that must follow, where they are given one by one.
         draft: Guesses of the next tokens, to be checked in the next step.
         lookup: Where runs of its tokens stood before, for `PromptLookup`.
         limit: Most tokens it may hold (prompt and generated), from the context and max_tokens.
@@ -63,6 +68,9 @@ class Sequence:
         self.checkpoints: list[int] = []
         self.preempted = 0
         self.n_drafted = self.n_accepted = 0
+        self.constraint: Constraint | None = None
+        self.n_forced = 0
+        self.coming: tuple[int, ...] = ()
         self.draft: tuple[int, ...] = ()
         self.draft_length = DraftLength(max(request.n_draft, 1))
         self.lookup: LookupIndex | None = None
@@ -85,8 +93,10 @@ class Sequence:
 
     @property
     def decoding(self) -> bool:
-        """Whether only the last generated token is left to compute (else part of the prompt is, or all again)."""
-        return self.n_generated > 0 and self.n_computed + 1 == self.n_tokens
+        """Whether only the last drawn token and those forced after it are left to compute (else part of the prompt is,
+        or all again).
+        """
+        return self.n_generated > 0 and 0 < self.n_tokens - self.n_computed <= 1 + self.n_forced
 
     @property
     def watched(self) -> bool:

@@ -35,6 +35,7 @@ class EngineStats:
         cached_tokens: Of prompts, taken from what was computed before.
         generated_tokens: Of requests that have ended.
         drafted_tokens, accepted_tokens: Guessed, and guessed right.
+        forced_tokens: That had to follow by what a text is held to, and were not drawn.
         decode_seconds: Spent in steps.
         preemptions: How often a running request went back to the queue for want of memory.
         evictions: How often something remembered was given up for want of memory.
@@ -63,6 +64,7 @@ class EngineStats:
     generated_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    forced_tokens: int = 0
     decode_seconds: float = 0.0
     preemptions: int = 0
     evictions: int = 0

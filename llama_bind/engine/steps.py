@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llama_bind.engine.budget import StepBudget
+from llama_bind.engine.constraint import Constraint
 from llama_bind.engine.desk import Desk
 from llama_bind.engine.flight import Flight
 from llama_bind.engine.guessing import Guesser
@@ -77,9 +78,7 @@ class Steps:
             sampled = self._run(plan, n_decoding)
             if sampled is None:
                 break  # what was planned after it may not hold any more
-            for one in sampled:
-                if one.sequence.phase is Phase.RUNNING:  # else a guess after its end held
-                    self._apply(one)
+            self._apply_all(sampled)
 
     # -- before the step -------------------------------------------------------------------------------------------
 
@@ -114,6 +113,8 @@ class Steps:
             if sequence.sampler is None:
                 try:
                     self.runner.equip(sequence)
+                    if sequence.constraint is not None:
+                        self._apply_all(self.runner.first(sequence))
                 except Exception as error:
                     self.desk.fail(sequence, error)
 
@@ -129,9 +130,18 @@ class Steps:
     def _propose(self) -> None:
         for sequence, error in self.guesser.propose(self.scheduler.running):
             self.desk.fail(sequence, error)
-        for sequence in self.scheduler.running:
+        for sequence in list(self.scheduler.running):
             if sequence.draft:
                 sequence.draft = sequence.draft[: max(self._window - sequence.n_tokens, 0)]
+                if sequence.constraint is not None:
+                    self._cut(sequence, sequence.constraint)
+
+    def _cut(self, sequence: Sequence, constraint: Constraint) -> None:
+        """Leave out guesses that would be refused."""
+        try:
+            sequence.draft = sequence.draft[: constraint.fitting(sequence.draft)]
+        except Exception as error:
+            self.desk.fail(sequence, error)
 
     # -- one sequence ----------------------------------------------------------------------------------------------
 
@@ -141,6 +151,8 @@ class Steps:
         if len(running) != 1 or not running[0].decoding or running[0].draft or not running[0].shareable:
             return False  # the last: its memory is cleared at its end, which cannot be done between two native steps
         sequence = running[0]
+        if sequence.n_forced:
+            return False
         stepper = self.runner.alone(sequence)
         spare = self.scheduler.spare_cells
         if stepper is None or spare == 0:
@@ -148,7 +160,10 @@ class Steps:
         until = self._window if spare is None else min(self._window, sequence.n_computed + spare)
         started, before = time.perf_counter(), sequence.n_generated
         with self._computing(StepPlan((Chunk(sequence, sequence.n_computed, 1, "last"),))), stepper as next_token:
-            self._generate(sequence, next_token, until)
+            if sequence.constraint is None:
+                self._generate(sequence, next_token, until)
+            else:
+                self._generate_held(sequence, stepper, next_token, until)
         self.scheduler.computed(sequence)
         self._decoded = time.perf_counter()
         self.stats.on_alone(self._decoded - started, sequence.n_generated - before)
@@ -166,6 +181,19 @@ class Steps:
             n += 1
             accept(sequence, token)
             if wants is not None and wants(sequence):
+                return
+
+    def _generate_held(
+        self, sequence: Sequence, stepper: Any, next_token: Callable[[int, int], int], until: int
+    ) -> None:
+        """The same for a text that is held to something, until tokens follow that need no drawing."""
+        wants = self.guesser.wants if self.guesser.guesses(sequence) else None
+        while sequence.n_tokens <= until and self._nothing_to_do() and sequence.phase is Phase.RUNNING:
+            n = sequence.n_tokens
+            token = next_token(int(sequence.tokens[n - 1]), n - 1)
+            sequence.n_computed = n
+            self._apply_all(self.runner.drawn_alone(sequence, stepper, token))
+            if sequence.n_forced or (wants is not None and wants(sequence)):
                 return
 
     # -- a plan ----------------------------------------------------------------------------------------------------
@@ -198,12 +226,12 @@ class Steps:
             else:
                 n_texts += 1
             if chunk.draft:
-                held = sum(one.sequence is sequence for one in sampled) - 1
+                held = sum(one.sequence is sequence and not one.forced for one in sampled) - 1
                 sequence.n_drafted += len(chunk.draft)
                 sequence.n_accepted += held
                 stats.on_draft(len(chunk.draft), held)
             elif chunk.count > 1:
-                to_compute += chunk.count
+                to_compute += chunk.count - bool(sequence.n_forced)
         now = time.perf_counter()
         stats.on_step(
             seconds, plan.n_tokens, n_texts, n_prompt, interval=now - self._decoded if self._decoded else seconds
@@ -248,16 +276,21 @@ class Steps:
         else:
             self.desk.fail_plan(plan, error)
 
+    def _apply_all(self, sampled: list[Sampled]) -> None:
+        for one in sampled:
+            if one.sequence.phase is Phase.RUNNING:  # else a token after its end
+                self._apply(one)
+
     def _apply(self, sampled: Sampled) -> None:
         sequence = sampled.sequence
+        sequence.n_forced = sequence.n_forced + 1 if sampled.forced else 0
         if sampled.error is not None:
             self.desk.fail(sequence, sampled.error)
         elif sequence.request.kind == "embed" or sampled.token < 0:
             self.desk.finish(sequence, "length" if sequence.request.kind == "generate" else "stop")
         else:
-            self.desk.accept(sequence, sampled.token, sampled.logprob)
-            if sampled.stop and sequence.phase is Phase.RUNNING:
-                self.desk.finish(sequence, "stop")
+            self.stats.forced_tokens += sampled.forced
+            self.desk.accept(sequence, sampled.token, sampled.logprob, last=sampled.stop)
 
     # -- memory ----------------------------------------------------------------------------------------------------
 

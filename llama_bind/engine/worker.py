@@ -125,6 +125,8 @@ class Worker:
             raise UnsupportedError(
                 "reproducible=True needs sequences with memory of their own: load with kv_unified=False"
             )
+        if request.constraint is not None:
+            self.runner.make_constraint(request.constraint)  # compiled here, and not while others wait for the engine
         handle = RequestHandle(request, self.cancel, events)
         if n > limit:
             handle.deliver(FinishEvent("length", Usage(n, 0), Timings(0.0, 0.0, 0.0, 0, 0), request.seed))
