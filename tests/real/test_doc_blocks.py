@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from llama_bind.hub import resolve_model
+from tests.core_helpers import model_file
 from tests.docs import shell
 from tests.docs.pages import ROOT, Block, blocks, name_of, pages
 from tests.rerankers import bert_reranker
@@ -39,9 +40,10 @@ PYTHON_PAGES = [pytest.param(p, id=name_of(p)) for p in pages() if any(b.languag
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with what the blocks name: a model, an adapter for it, a reranker."""
+    """A working directory with what the blocks name: a model, an adapter for it, a reranker, one that fills gaps."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "model.gguf").symlink_to(resolve_model("smollm2-135m-instruct").resolve())
+    (folder / "coder.gguf").symlink_to(model_file("llama", fim=True, fim_repo=True))
     (folder / "reranker.gguf").symlink_to(bert_reranker())
     write_adapter(folder / "adapter.gguf")
     return folder

@@ -22,6 +22,8 @@ OUTPUT = {
     "streaming": r"^\S[\s\S]+'prompt_tokens': \d+.*\n\d+\.\d tokens per second\nstopped after 3 pieces\n$",
     "logprobs": r"^' Paris' +' Paris' \d+%, '.*' \d+%, '.*' \d+%\n",
     "grammar": r"^[A-Z][a-z]{2,10} is [1-9]\d? years old\n$",
+    "tools": r"calling population\(.*\)\n(result|error): .*\n[\s\S]*\n[23] answers, \d+ tokens\n$",
+    "infill": r"^this model cannot fill gaps: its vocabulary has no tokens fim_pre, fim_suf, fim_mid; ",
     "embeddings": r"^0\.\d{3}  How do I bake bread\?\n(0\.\d{3}  .*\n){2}$",
     "threads": r"^One, two, three,' four, five.*\nMonday, Tuesday,'.*\nA, B, C,'.*\nSpring, summer,' and fall.*\n$",
     "async_tasks": r"^One, two, three,' four, five.*\nMonday, Tuesday,'.*\nA, B, C,'.*\n Paris.*\n",
