@@ -20,6 +20,11 @@ __all__ = ["Router"]
 # Where the output is.
 BEGIN, THINKING, CALL, AFTER, ANSWER = range(5)
 
+MOST = 4096
+"""Most characters that are read at once."""
+LITTLE = 32
+"""Most characters that are read at once where it is to be found out whether they are a call."""
+
 
 class Router:
     """Turns pieces of text into events.
@@ -87,7 +92,9 @@ class Router:
             events = self._parser.feed(text)
         else:
             events, self._before = self._before, []
-            self._read(text, events)
+            # Long texts in parts: every tag copies what is left.
+            for at in range(0, len(text), MOST):
+                self._read(text[at : at + MOST], events)
         return events if self._unfence is None else _unfenced(events, self._unfence)
 
     def finish(self) -> list[OutputEvent]:
@@ -141,10 +148,16 @@ class Router:
             start = text.lstrip()
             self._spaces.append(text[: len(text) - len(start)])
             text = start
-        if not text.startswith(self._opening) and self._opening.startswith(text):
+        if any(tag.startswith(text) and tag != text for tag in (self._opening, self._closing)):
             self._held = text
             return None
         space, self._held, self._spaces = "".join(self._spaces), "", []
+        if text.startswith(self._closing):
+            # Models close what nobody opened, to say that they do not think.
+            if self._inline:
+                events.append(TextDelta(space + self._closing))
+            self._state = AFTER
+            return text[len(self._closing) :]
         if not text.startswith(self._opening):
             self._state = ANSWER
             return space + text
@@ -192,14 +205,18 @@ class Router:
     def _try(self, text: str, events: list[OutputEvent]) -> str | None:
         """In a call that would end the reasoning, if it is one; else it is thought about, and the reasoning goes on."""
         assert self._trial is not None
-        self._tried.append(text)
-        found = self._trial.feed(text)
-        if not found:
-            return None
-        if isinstance(found[0], ToolCallStart):
-            events += self._accept(found)
-            return None
-        return self._refuse(events)
+        for at in range(0, len(text), LITTLE):
+            part = text[at : at + LITTLE]
+            self._tried.append(part)
+            found = self._trial.feed(part)
+            if not found:
+                continue
+            rest = text[at + LITTLE :]
+            if isinstance(found[0], ToolCallStart):
+                events += self._accept(found)
+                return rest
+            return self._refuse(events) + rest
+        return None
 
     def _accept(self, found: list[OutputEvent]) -> list[OutputEvent]:
         assert self._trial is not None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta
 from llama_bind.chat.tools.base import Tool
 from llama_bind.chat.tools.calls import read_arguments
-from llama_bind.chat.tools.parser import CallParser
+from llama_bind.chat.tools.parser import MOST, CallParser
 from llama_bind.chat.tools.scanner import NotACall, Steps
 
 __all__ = ["ChannelParser"]
@@ -49,6 +49,8 @@ class ChannelParser(CallParser):
     def feed(self, text: str) -> list[OutputEvent]:
         if self.done or not text:
             return []
+        if len(text) > MOST:
+            return [event for at in range(0, len(text), MOST) for event in self.feed(text[at : at + MOST])]
         self.add(text)
         return self._go_on()
 

@@ -45,6 +45,7 @@ ROWS: tuple[Row, ...] = (
     Row("deepseek", "deepseek", ("tool▁calls▁begin",)),
     Row("dsml", "dsml", ("DSML", "function_calls")),
     Row("dsml_v4", "dsml", ("DSML", "tool_calls"), "V4"),
+    Row("minimax_m3", "minimax_m3", ("]<]minimax[>[",)),
     Row("minimax_m2", "minimax", ("minimax:tool_call",)),
     Row("gpt_oss", "gpt_oss", ("<|channel|>", "<|message|>")),
     Row("kimi_k3", "kimi_k3", ("<|open|>", "<|close|>", "<|sep|>")),
