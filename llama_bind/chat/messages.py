@@ -209,7 +209,8 @@ def template_messages(
     for message in messages:
         role = _ROLES_SHOWN.get(message["role"], message["role"])
         role = "developer" if message["role"] == "developer" and developer else role
-        content: Any = "\n".join(_texts(message["content"]))
+        texts = _texts(message["content"])
+        content: Any = texts[0] if len(texts) == 1 else "\n".join(texts)
         copy = {**message, "role": trusted(role), "content": [{"type": "text", "text": content}] if parts else content}
         if "tool_calls" in copy:
             shape = _with_text if arguments_as_text else _with_values

@@ -32,6 +32,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llama_bind.chat.budget import ELEMENT, TemplateLimits, charge, spending
+from llama_bind.chat.continuing import cut, open_ended
 from llama_bind.chat.filters import (
     FILTERS,
     OPERATORS,
@@ -429,7 +430,7 @@ class ChatTemplate:
         """
         variables = {
             **chat_template_kwargs,
-            "messages": _open_ended(messages) if continue_final_message else list(messages),
+            "messages": open_ended(messages) if continue_final_message else list(messages),
             "tools": list(tools) if tools else None,
             "documents": list(documents) if documents else None,
             "add_generation_prompt": add_generation_prompt and not continue_final_message,
@@ -444,7 +445,7 @@ class ChatTemplate:
             # Hugging Face hands None to a template when there are no tools, llama.cpp nothing. A few templates go
             # through the tools without asking, and only "nothing" can be gone through.
             text = self._run({name: value for name, value in variables.items() if name not in ("tools", "documents")})
-        return segments_of(_cut(text) if continue_final_message else text)
+        return segments_of(cut(text) if continue_final_message else text)
 
     def _run(self, variables: dict[str, Any]) -> str:
         template = _compile(self.source)
@@ -466,29 +467,3 @@ class ChatTemplate:
             line = _line_of(template, error.__traceback__)
             where = f"line {line}: " if line else ""
             raise TemplateError(f"{where}{type(error).__name__}: {error}", line=line) from error
-
-
-# A private-use character on each side: no model's template writes it, and nothing trims it. The blank shows whether the
-# template trims what stands at the end.
-_END = "\ue0ffcontinue-here\ue0ff"
-
-
-def _open_ended(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    last = dict(messages[-1])
-    content = last.get("content")
-    if isinstance(content, str):
-        last["content"] = content + _END + " "
-    else:
-        parts = [dict(part) for part in content or [{"type": "text", "text": ""}]]
-        parts[-1]["text"] += _END + " "
-        last["content"] = parts
-    return [*messages[:-1], last]
-
-
-def _cut(text: str) -> str:
-    place = text.rfind(_END)
-    if place < 0:
-        raise TemplateError("the chat template does not show the last message, so it cannot be continued")
-    if text[place + len(_END) : place + len(_END) + 1] == " ":
-        return text[:place]
-    return METHODS["rstrip"](text[:place])  # type: ignore[no-any-return]
