@@ -19,6 +19,9 @@ from llama_bind.structured.schema_shapes import Numbers, Strings
 
 __all__ = ["Leaves", "quoted"]
 
+MAX_STEP = 10_000
+"""Of multipleOf, without its point: every remainder is a state."""
+
 _CHAR = r'(?:[^\x00-\x1f"\\]|\\["\\nrtbf])'
 _SURROGATES = r"[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _FREE_CHAR = (
@@ -104,7 +107,7 @@ class Leaves:
             raise Beyond("multipleOf", None, "multiples that are no integers cannot be put into a grammar")
         whole = step == step.to_integral_value()
         schema: dict[str, object] = {"type": "integer" if whole else "number", "multipleOf": _exact(step, "multipleOf")}
-        if not _same_step(step):
+        if not _same_step(step) or step.scaleb(_digits(step)) > MAX_STEP:
             raise Beyond("multipleOf", None, f"multiples of {step} cannot be put into a grammar")
         if shape.low is not None:
             schema["exclusiveMinimum" if shape.open_low else "minimum"] = _exact(shape.low, "minimum")
@@ -152,6 +155,11 @@ def _exact(value: Decimal, keyword: str) -> int | float:
     if Decimal(repr(float(value))) != value:
         raise Beyond(keyword, None, f"{value} has more digits than a double together with multipleOf")
     return float(value)
+
+
+def _digits(step: Decimal) -> int:
+    exponent = step.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _same_step(step: Decimal) -> bool:

@@ -287,9 +287,15 @@ def join(unions: Iterable[Union]) -> Union:
 
 
 def _joined(shapes: Iterable[_Shape]) -> tuple[_Shape, ...]:
-    """Without duplicates; one shape that allows everything stands for all."""
+    """Without duplicates; one shape that allows everything stands for all, but those that have seen what is inside."""
     every = tuple(dict.fromkeys(shapes))
     for shape in every:
         if shape == type(shape)():
-            return (shape,)
+            return (shape, *(other for other in every if _looks(other)))
     return every
+
+
+def _looks(shape: Numbers | Strings | Arrays | Objects) -> bool:
+    if isinstance(shape, Objects):
+        return any(group.seen for group in shape.groups)
+    return isinstance(shape, Arrays) and shape.seen != 0
