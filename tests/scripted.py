@@ -43,12 +43,14 @@ class Scripted:
     Attributes:
         requests: The arguments of each call, copied.
         closed: Streams that were left before their end.
+        streams: All streams, kept so that only their reader closes them.
     """
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
         self.requests: list[dict[str, Any]] = []
         self.closed = 0
+        self.streams: list[Any] = []
 
     def n_ctx(self) -> int:
         return 2048
@@ -57,7 +59,9 @@ class Scripted:
         self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **kwargs: Any
     ) -> Any:
         completion = self._next(messages, stream, kwargs)
-        return self._stream(completion) if stream else completion
+        if stream:
+            self.streams.append(self._stream(completion))
+        return self.streams[-1] if stream else completion
 
     def _next(self, messages: Any, stream: bool, kwargs: Any) -> Any:
         self.requests.append(copy.deepcopy({"messages": messages, "stream": stream, **kwargs}))

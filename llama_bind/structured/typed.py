@@ -180,7 +180,7 @@ def _inlined(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> 
         for inner in _parts(part):
             if name := _target(inner):
                 uses[name] = uses.get(name, 0) + 1
-    once = {name for name, count in uses.items() if count == 1 and not _reaches_itself(name, definitions)}
+    once = {name for name, count in uses.items() if count == 1}  # what contains itself is used there and elsewhere
 
     def put(part: dict[str, Any]) -> dict[str, Any]:
         name = _target(part)
@@ -192,20 +192,6 @@ def _inlined(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> 
     left = {name: _mapped(definition, put) for name, definition in definitions.items() if name not in once}
     schema = _mapped(schema, put)
     return {**schema, "$defs": left} if left else schema
-
-
-def _reaches_itself(name: str, definitions: Mapping[str, Any]) -> bool:
-    seen: set[str] = set()
-    todo = [name]
-    while todo:
-        for inner in _parts(definitions.get(todo.pop(), {})):
-            target = _target(inner)
-            if target == name:
-                return True
-            if target and target not in seen:
-                seen.add(target)
-                todo.append(target)
-    return False
 
 
 def _mapped(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
