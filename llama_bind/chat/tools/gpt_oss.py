@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolGrammar
 from llama_bind.chat.tools.channels import ChannelParser
 from llama_bind.chat.tools.lark import alternatives, json_rule, literal, parameters_of
+from llama_bind.chat.tools.marked_grammar import until_rules
 from llama_bind.chat.tools.markers import Markers
 from llama_bind.chat.tools.scanner import EndOfText, NotACall, Steps
 
@@ -130,11 +131,8 @@ class GptOssFormat:
             head = "to=functions."
         else:
             rules = ['start: (analysis next)? channel "commentary to=functions." call', calls]
-            rules += [
-                'analysis: channel "analysis" message free? end',
-                f"next: start_ {literal(ROLE)}",
-                "free: /(?s:.*)/",
-            ]
+            rules += ['analysis: channel "analysis" message thoughts', f"next: start_ {literal(ROLE)}"]
+            rules += until_rules("thoughts", "end", ENDS[0])
             head = ""
         for number, tool in enumerate(tools):
             rules.append(f"call_{number}: {literal(head + tool.name)} how message call_{number}_args")

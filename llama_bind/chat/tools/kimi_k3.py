@@ -12,7 +12,13 @@ from llama_bind.chat.tools.arguments import ArgumentWriter
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolGrammar
 from llama_bind.chat.tools.channels import ChannelParser
 from llama_bind.chat.tools.lark import alternatives, literal
-from llama_bind.chat.tools.marked_grammar import argument_rules, string_choices, takes_string, value_rules
+from llama_bind.chat.tools.marked_grammar import (
+    argument_rules,
+    string_choices,
+    takes_string,
+    until_rules,
+    value_rules,
+)
 from llama_bind.chat.tools.markers import Markers
 from llama_bind.chat.tools.scanner import EndOfText, NotACall, Steps
 from llama_bind.chat.tools.tagged import read_value
@@ -125,8 +131,12 @@ class KimiK3Format:
         """See `ToolFormat`: before a required call stands what the model thinks, or an empty response."""
         more = " one*" if parallel else ""
         block = f'open "tools" sep one{more} close "tools" sep close "message" sep'
-        before = '(free? close "think" sep)? (open "response" sep free? close "response" sep)? ' if required else ""
-        rules = [f"start: {before}{block}", alternatives("one", "call_", len(tools)), "free: /(?s:.*)/"]
+        # Whichever section the prompt has opened; a response may follow the thoughts.
+        opened = '(opened_think | opened_response)? (open "response" sep opened_response)? '
+        before = opened if required else ""
+        rules = [f"start: {before}{block}", alternatives("one", "call_", len(tools))]
+        for section in ("think", "response") if required else ():
+            rules += until_rules(f"opened_{section}", f'close "{section}" sep', f"{CLOSE}{section}{SEP}")
         for number, tool in enumerate(tools):
             head = (
                 f'open {literal(f"call tool={chr(34)}{_escaped(tool.name)}{chr(34)} index={chr(34)}")} NUMBER "\\"" sep'

@@ -14,7 +14,7 @@ from llama_bind.chat.tools.base import Tool
 from llama_bind.chat.tools.fits import resolved
 from llama_bind.chat.tools.lark import json_rule, literal
 
-__all__ = ["argument_rules", "string_choices", "takes_string", "value_rules"]
+__all__ = ["argument_rules", "string_choices", "takes_string", "until_rules", "value_rules"]
 
 
 def argument_rules(
@@ -68,13 +68,23 @@ def value_rules(rule: str, head: str, schema: Any, end: str, end_text: str, line
     if choices:
         return [f"{rule}: {head} ({' | '.join(map(literal, choices))}) {end} {line}".rstrip()]
     if takes_string(schema):
-        # Free text ends at a control token; where the end is plain text, at its first appearance.
-        return [
-            f"{rule}: {head} ({rule}_free {end} | {rule}_text) {line}".rstrip(),
-            f"{rule}_free: /(?s:.*)/",
-            f"{rule}_text[suffix={literal(end_text)}]: /(?s:.*)/",
-        ]
+        return [f"{rule}: {head} {rule}_value {line}".rstrip(), *until_rules(f"{rule}_value", end, end_text)]
     return [f"{rule}: {head} {rule}_value {end} {line}".rstrip(), f"{rule}_value: {json_rule(schema)}"]
+
+
+def until_rules(rule: str, end: str, end_text: str) -> list[str]:
+    """Rules for any text and what ends it: a control token, or plain text at its first appearance.
+
+    Args:
+        rule: Name of the rule.
+        end: Rule or terminal of what ends the text.
+        end_text: The text of that.
+    """
+    return [
+        f"{rule}: {rule}_free {end} | {rule}_text",
+        f"{rule}_free: /(?s:.*)/",
+        f"{rule}_text[suffix={literal(end_text)}]: /(?s:.*)/",
+    ]
 
 
 def _with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:

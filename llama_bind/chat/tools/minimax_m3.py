@@ -122,8 +122,12 @@ class M3Parser(CallParser):
         streams = types == STRING
         self.arguments('"' if streams else "")
         held: list[str] = []
+        ends = Markers((end,))
         while True:
-            text, marker = yield from self.pieces_until(Markers((end,)))
+            text, marker = yield from self.pieces_until(ends)
+            if self.ended and not marker and end.startswith(text):
+                self.arguments(f'"{quoted("".join(held))}' if "string" in types and not streams else "".join(held))
+                raise EndOfText
             if streams:
                 self.arguments(quoted(text))
             else:
@@ -131,9 +135,6 @@ class M3Parser(CallParser):
             if marker:
                 self.arguments('"' if streams else as_json("".join(held), types))
                 return
-            if not text:
-                self.arguments(f'"{quoted("".join(held))}' if "string" in types and not streams else "".join(held))
-                raise EndOfText
 
 
 def _parts(schema: Any, root: Any) -> tuple[Any, Mapping[str, Any]]:

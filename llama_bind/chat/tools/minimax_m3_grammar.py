@@ -9,7 +9,7 @@ from llama_bind.chat.tools.arguments import json_types
 from llama_bind.chat.tools.base import Tool
 from llama_bind.chat.tools.fits import resolved
 from llama_bind.chat.tools.lark import json_rule, literal
-from llama_bind.chat.tools.marked_grammar import string_choices
+from llama_bind.chat.tools.marked_grammar import string_choices, until_rules
 
 __all__ = ["tool_rules"]
 
@@ -32,11 +32,8 @@ class _Rules:
         if choices:
             self.rules.append(f"{rule}: mark {start} ({' | '.join(map(literal, choices))}) mark {end}")
         elif "string" in json_types(schema, self.root):
-            self.rules += [
-                f"{rule}: mark {start} ({rule}_free mark {end} | {rule}_text)",
-                f"{rule}_free: /(?s:.*)/",
-                f"{rule}_text[suffix={literal(f'{self.mark}</{name}>')}]: /(?s:.*)/",
-            ]
+            self.rules.append(f"{rule}: mark {start} {rule}_value")
+            self.rules += until_rules(f"{rule}_value", f"mark {end}", f"{self.mark}</{name}>")
         else:
             self.rules.append(f"{rule}: mark {start} {rule}_value mark {end}")
             self.value(f"{rule}_value", schema, depth)

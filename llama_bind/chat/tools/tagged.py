@@ -61,15 +61,17 @@ def read_value(
     try:
         while True:
             text, marker = yield from parser.pieces_until(ends)
+            if parser.ended and not marker and ends.begins(text) is None:
+                # The output was cut within what ends the value (or there was nothing left).
+                raise EndOfText
             writer.text(text)
             if marker:
                 space = yield from parser.spaces()
-                if (yield from parser.next_is_one_of(follow)) or not (yield from parser.peek()):
+                follows = (yield from parser.next_is_one_of(follow)) or not (yield from parser.peek())
+                if follows or (parser.ended and follow.begins(parser.buffer, parser.at) is None):
                     writer.end()
                     return
                 writer.text(marker + space)
-            elif not text:
-                raise EndOfText
     except EndOfText:
         writer.cut()
         raise
