@@ -232,6 +232,8 @@ class CompletionKwargs(TypedDict, total=False):
     """Never choose a token that ends the generation."""
     grammar: Any
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    grammar_backend: str | None
+    """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -244,6 +246,12 @@ class CompletionKwargs(TypedDict, total=False):
     """
     bad_words: Sequence[str | Sequence[int]] | None
     """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    regex: str | None
+    """A pattern (as of Rust's regex crate) that the whole output must match."""
+    choice: Sequence[str] | None
+    """Texts of which the output must be one."""
+    lark: str | None
+    """A grammar in llguidance's dialect of Lark that the output must follow."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -357,6 +365,8 @@ class ChatKwargs(TypedDict, total=False):
     """Never choose a token that ends the generation."""
     grammar: Any
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    grammar_backend: str | None
+    """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -369,6 +379,12 @@ class ChatKwargs(TypedDict, total=False):
     """
     bad_words: Sequence[str | Sequence[int]] | None
     """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    regex: str | None
+    """A pattern (as of Rust's regex crate) that the whole output must match."""
+    choice: Sequence[str] | None
+    """Texts of which the output must be one."""
+    lark: str | None
+    """A grammar in llguidance's dialect of Lark that the output must follow."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -525,6 +541,8 @@ class InfillKwargs(TypedDict, total=False):
     """Never choose a token that ends the generation."""
     grammar: Any
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    grammar_backend: str | None
+    """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -537,6 +555,12 @@ class InfillKwargs(TypedDict, total=False):
     """
     bad_words: Sequence[str | Sequence[int]] | None
     """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    regex: str | None
+    """A pattern (as of Rust's regex crate) that the whole output must match."""
+    choice: Sequence[str] | None
+    """Texts of which the output must be one."""
+    lark: str | None
+    """A grammar in llguidance's dialect of Lark that the output must follow."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -679,6 +703,8 @@ class ToolRunKwargs(TypedDict, total=False):
     """Never choose a token that ends the generation."""
     grammar: Any
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
+    grammar_backend: str | None
+    """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -691,6 +717,12 @@ class ToolRunKwargs(TypedDict, total=False):
     """
     bad_words: Sequence[str | Sequence[int]] | None
     """Words that must not appear: strings, each also as it is written after a space, or lists of token ids."""
+    regex: str | None
+    """A pattern (as of Rust's regex crate) that the whole output must match."""
+    choice: Sequence[str] | None
+    """Texts of which the output must be one."""
+    lark: str | None
+    """A grammar in llguidance's dialect of Lark that the output must follow."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None

@@ -9,7 +9,7 @@ import dataclasses
 import operator
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from llama_bind.engine.request import Request
@@ -103,10 +103,11 @@ class Call:
         n_draft: int = MOST_GUESSES,
         rules: TokenRules | None = None,
         visible: frozenset[int] = frozenset(),
+        constraint: Hashable | None = None,
     ) -> list[Request]:
         """One request for each candidate; their seeds count up from `seed`. `stop` comes before the caller's own.
 
-        `visible`: control tokens that show in the text.
+        `visible`: control tokens that show in the text; `constraint`: what it is held to.
         """
         stops = (*stop, *check_stops(self.request.stop))
         limit = self.request.max_tokens
@@ -124,6 +125,7 @@ class Call:
                 prompt_logprobs=self.logprobs if echo_logprobs and i == 0 else None,
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
                 stopping_criteria=as_list(self.request.stopping_criteria, "stopping_criteria"),
+                constraint=constraint,
                 rules=rules,
                 visible=visible,
                 proposer=proposer,

@@ -257,6 +257,11 @@ class SamplingParams:
     )
     ignore_eos: bool = option(False, "Never choose a token that ends the generation.")
     grammar: Any = option(None, "A GBNF grammar (text or `LlamaGrammar`) that the output must follow.")
+    grammar_backend: str = option(
+        "llguidance",
+        "What runs grammar: llguidance, or llama.cpp (its own sampler).",
+        choices=("llguidance", "llama.cpp"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +287,9 @@ class RequestParams:
         "Words that must not appear: strings, each also as it is written after a space, or lists of token ids.",
         cli=False,
     )
+    regex: str | None = option(None, "A pattern (as of Rust's regex crate) that the whole output must match.")
+    choice: Sequence[str] | None = option(None, "Texts of which the output must be one.", cli=False)
+    lark: str | None = option(None, "A grammar in llguidance's dialect of Lark that the output must follow.")
     allowed_token_ids: Sequence[int] | None = option(
         None, "The only tokens that may be chosen; those that end the text too only if listed.", cli=False
     )

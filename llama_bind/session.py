@@ -15,6 +15,7 @@ from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
 from llama_bind.calls import Call, Seeds, read_call, split, token_ids
 from llama_bind.chat_results import ChatShape
 from llama_bind.chats import ChatReader
+from llama_bind.demands import read_demand
 from llama_bind.drafting import Drafting
 from llama_bind.embeddings import EmbeddingReader, in_windows
 from llama_bind.errors import ClosedError, ContextOverflowError, InputError, UnsupportedError
@@ -193,9 +194,16 @@ class Session:
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
         echo_logprobs = call.request.echo and with_logprobs
+        call, demand = read_demand(call, self.vocab)
         rules = read_rules(call, self.vocab, self.prompts)
         requests = call.requests(
-            tokens, seed, echo_logprobs=echo_logprobs, proposer=proposer, n_draft=n_draft, rules=rules
+            tokens,
+            seed,
+            echo_logprobs=echo_logprobs,
+            proposer=proposer,
+            n_draft=n_draft,
+            rules=rules,
+            constraint=demand,
         )
         name = call.request.model or self.model_path
         shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best)
@@ -208,6 +216,7 @@ class Session:
         plan = conversation.plan
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
+        call, demand = read_demand(call, self.vocab, plan)
         requests = call.requests(
             conversation.tokens,
             seed,
@@ -216,6 +225,7 @@ class Session:
             n_draft=n_draft,
             rules=read_rules(call, self.vocab, self.prompts, plan.forbidden),
             visible=conversation.visible,
+            constraint=demand,
         )
         shape = ChatShape(
             call.request.model or self.model_path,

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from llama_bind.demands import constraints_of
 from llama_bind.embeddings import embedding_options
 from llama_bind.errors import InputError
 from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams
@@ -108,7 +109,7 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
         drafting.prepare(context)
         return context
 
-    runner = Runner(make_context)
+    runner = Runner(make_context, constraints_of(model.vocab).make)
     try:
         draft = drafting.load(runner)
     except BaseException:

@@ -101,6 +101,7 @@ class _Running:
     number: int
     prompt_sent: bool
     handle: RequestHandle | None = None
+    cancelled: bool = False
 
 
 class _Child:
@@ -145,9 +146,7 @@ class _Child:
             if kind == "submit":
                 self._submit(*values)
             elif kind == "cancel":
-                running = self.running.get(values[0])
-                if running is not None and running.handle is not None:
-                    running.handle.cancel()
+                self._cancel(values[0])
             elif kind == "ask":
                 # Others may wait for the engine's thread, and meanwhile cancels must be heard.
                 threading.Thread(target=self._answer, args=values, daemon=True).start()
@@ -169,15 +168,38 @@ class _Child:
         request = dataclasses.replace(request, **changes)
         running = _Running(number, prompt_sent=request.prompt_logprobs is None)
         self.running[number] = running
+        if request.constraint is None:
+            self._start(running, request)
+        else:  # it is compiled first, which may take a while, and meanwhile cancels must be heard
+            threading.Thread(target=self._start, args=(running, request), daemon=True).start()
+
+    def _start(self, running: _Running, request: Request) -> None:
+        engine = self.service.engine
         try:
+            if request.constraint is not None:
+                engine.prepare(request.constraint)
             with self.submitting:
-                running.handle = self.service.engine.submit(request, self.outbox)
+                running.handle = engine.submit(request, self.outbox)
                 self.by_handle[running.handle] = running
+                cancelled = running.cancelled
+            if cancelled:
+                running.handle.cancel()
         except EngineFailedError as error:
             die(error)
         except Exception as error:
-            del self.running[number]
-            self.channel.send(("events", [(number, Failed(pack_error(error)))]))
+            del self.running[running.number]
+            with contextlib.suppress(OSError):  # the other end is gone, and the main thread ends this process
+                self.channel.send(("events", [(running.number, Failed(pack_error(error)))]))
+
+    def _cancel(self, number: int) -> None:
+        running = self.running.get(number)
+        if running is None:
+            return
+        with self.submitting:
+            running.cancelled = True
+            handle = running.handle
+        if handle is not None:
+            handle.cancel()
 
     def _report(self, number: int) -> None:
         """Say that a request starts, before anything is computed for it: on the engine's thread."""

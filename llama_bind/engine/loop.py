@@ -6,7 +6,7 @@ Not for: the work itself.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, TypeVar
 
 from llama_bind.engine.guessing import Drafter
@@ -62,6 +62,14 @@ class Engine:
         handle = self._worker.submit(request, events)
         handle.owner = self  # a stream works on after its model was dropped
         return handle
+
+    def prepare(self, constraint: Hashable) -> None:
+        """Compile what a request is to be held to, if that is not done; requests that bring it then start at once.
+
+        Raises:
+            GrammarError: nothing can be held to it.
+        """
+        self._worker.runner.make_constraint(constraint)
 
     def call(self, function: Callable[[Runner], T]) -> T:
         """Run a function on the engine thread between two steps and give its result (or raise what it raised)."""

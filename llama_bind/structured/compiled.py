@@ -100,6 +100,9 @@ class Grammars:
 
     def _text(self, spec: Spec) -> str:
         """The grammar with its markers defined as this vocabulary has them, beginning at ``start``."""
+        if spec.options:
+            blocks = [f"option_{i}: %lark {{\n{self._text(option)}\n}}" for i, option in enumerate(spec.options)]
+            return "\n".join([f"start: {' | '.join(f'option_{i}' for i in range(len(blocks)))}", *blocks])
         rules = []
         for name, marker in spec.markers:
             ids = self.tokenizer.by_text(marker)

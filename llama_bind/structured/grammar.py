@@ -5,13 +5,15 @@ Not for: running it (``core.sampler`` does), or the formats that become token ma
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 from llama_bind.errors import GrammarError
 from llama_bind.structured import gbnf
 
-__all__ = ["LlamaGrammar"]
+__all__ = ["LlamaGrammar", "checked"]
 
 
 class LlamaGrammar:
@@ -70,3 +72,21 @@ class LlamaGrammar:
 
     def __reduce__(self) -> tuple[type[LlamaGrammar], tuple[str, str]]:
         return LlamaGrammar, (self.text, self.root)
+
+
+def checked(grammar: Any) -> LlamaGrammar:
+    """What a caller gives as a grammar: text, of which the latest ones are kept checked, or a grammar.
+
+    Raises:
+        GrammarError: it is neither, or as for `LlamaGrammar`.
+    """
+    if isinstance(grammar, LlamaGrammar):
+        return grammar
+    if not isinstance(grammar, str):
+        raise GrammarError(f"grammar must be GBNF text or a LlamaGrammar, not {type(grammar).__name__}")
+    return _from_text(grammar)
+
+
+@functools.lru_cache(maxsize=16)
+def _from_text(text: str) -> LlamaGrammar:
+    return LlamaGrammar(text)

@@ -53,9 +53,10 @@ class Compiler:
         if not isinstance(spec, Spec):
             raise InputError(f"a constraint is a Spec, not {type(spec).__name__}", param="constraint")
         held: Held | Phased | None = None
-        if spec.lark and (spec.triggers or spec.after):
+        demands = bool(spec.lark or spec.options)
+        if demands and (spec.triggers or spec.after):
             held = Phased(self._grammars, spec)
-        elif spec.lark:
+        elif demands:
             held = Held(self._grammars.get(spec), spec, self._tokenizer)
         if spec.thinking is not None:
             return Limited(self._budget(spec.thinking), self._tokenizer, held)

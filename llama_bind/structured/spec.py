@@ -43,6 +43,7 @@ class Spec:
             that appears; before it anything may be written, and after a match anything again, until the next.
         after: The grammar holds only after this text has appeared (the end of the reasoning); "" for at once.
         thinking: See there; None for no limit.
+        options: In place of `lark`: the output is one of these, of each of which only grammar and markers count.
         kind: What the caller asked for, to word errors.
     """
 
@@ -52,4 +53,5 @@ class Spec:
     triggers: tuple[str, ...] = ()
     after: str = ""
     thinking: ThinkingBudget | None = None
+    options: tuple[Spec, ...] = ()
     kind: Literal["json_schema", "json_object", "regex", "choice", "grammar", "lark", "tools", "thinking"] = "lark"
