@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "command_module", "command_parser", "main"]
 COMMANDS = {
     "run": "Chat with a model in the terminal.",
     "complete": "Continue a text.",
+    "serve": "Serve a model over HTTP, as OpenAI's API.",
     "demo": "Have the default model tell a joke.",
     "pull": "Fetch a model.",
     "list": "List the models on this machine.",

@@ -1,17 +1,16 @@
-"""The model that a command works on: from what the user typed to a file, and to a loaded `Llama`.
+"""The model that a command works on, loaded as the user asked.
 
-Not for: fetching itself (``hub``).
+Not for: finding its file (``hub``).
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_bind import hub
 from llama_bind.cli.options import LOAD, collect
+from llama_bind.hub.find import find_model
 from llama_bind.hub.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -31,25 +30,6 @@ MODEL_HELP = (
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Add ``-m MODEL``."""
     parser.add_argument("-m", "--model", metavar="MODEL", help=MODEL_HELP)
-
-
-def find_model(text: str | None) -> Path:
-    """The file that `text` means: a path that exists, a known name, a name that ``list`` shows, or a repository.
-
-    Raises:
-        ModelNotFoundError, DownloadError, UnsupportedError: there is none, or it cannot be fetched.
-    """
-    if text is None:
-        return hub.resolve_model(hub.DEFAULT_MODEL)
-    if Path(text).exists():
-        return Path(text)
-    if text.lower().endswith(".gguf"):
-        # Never asked of the network: most often this is a path with a slip in it.
-        listed = [model.path for model in hub.cached_models() if model.name == text]
-        return listed[0] if listed else hub.resolve_model(text)
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?", text):
-        return hub.from_pretrained(text)
-    return hub.resolve_model(text)
 
 
 def open_model(arguments: argparse.Namespace, **more: Any) -> Llama:

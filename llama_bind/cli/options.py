@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,23 +178,47 @@ def _read(path: str, name: str) -> str:
         raise InputError(f"{name} cannot be read from {path}: {error}", param=name) from error
 
 
-def flags_of(cls: type[Any], without: Collection[str] = ()) -> list[Flag]:
-    """The options of a dataclass that make sense on a command line, less those in `without`."""
+def flags_of(
+    cls: type[Any],
+    without: Collection[str] = (),
+    *,
+    every: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[Flag]:
+    """The options of a dataclass that make sense on a command line, less those in `without`.
+
+    Args:
+        cls: The dataclass.
+        without: Names left out.
+        every: Also those that only matter where several texts run or are embedded.
+        defaults: Other defaults than the dataclass has.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}
     found = []
     for name, entry in options_of(cls).items():
-        if entry.cli and name not in _WITHOUT_USE and name not in without:
+        if entry.cli and (every or name not in _WITHOUT_USE) and name not in without:
             kind = frozenset(part.strip() for part in str(fields[name].type).split("|")) - {"None"}
-            found.append(Flag(name, kind, entry, fields[name].default))
+            found.append(Flag(name, kind, entry, (defaults or {}).get(name, fields[name].default)))
     return found
 
 
-def add_options(parser: argparse.ArgumentParser, classes: Iterable[type[Any]], without: Collection[str] = ()) -> None:
-    """Add a flag for each option of `classes`, in a group for each class; of options with one name, the first."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    classes: Iterable[type[Any]],
+    without: Collection[str] = (),
+    *,
+    titles: Mapping[type[Any], str] = TITLES,
+    every: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a flag for each option of `classes`, in a group for each class; of options with one name, the first.
+
+    `without`, `every`, `defaults`: see `flags_of`.
+    """
     added: set[str] = set()
     for cls in classes:
-        group = parser.add_argument_group(TITLES[cls])
-        for flag in flags_of(cls, without):
+        group = parser.add_argument_group(titles[cls])
+        for flag in flags_of(cls, without, every=every, defaults=defaults):
             if flag.name in added:
                 continue
             added.add(flag.name)
@@ -223,11 +247,13 @@ def _typed(flag: Flag) -> Callable[[str], Any]:
     return convert
 
 
-def collect(arguments: argparse.Namespace, classes: Sequence[type[Any]]) -> dict[str, Any]:
+def collect(
+    arguments: argparse.Namespace, classes: Sequence[type[Any]], without: Collection[str] = (), *, every: bool = False
+) -> dict[str, Any]:
     """The keyword arguments that were given on the command line or, failing that, in the environment."""
     given: dict[str, Any] = {}
     for cls in classes:
-        for flag in flags_of(cls):
+        for flag in flags_of(cls, without, every=every):
             if hasattr(arguments, flag.name):
                 given[flag.name] = getattr(arguments, flag.name)
             elif os.environ.get(ENVIRONMENT + flag.name.upper()):

@@ -1,0 +1,130 @@
+"""A request's body: read within its limit, parsed, checked against a wire schema. Unknown fields pass, slips are told.
+
+Not for: what the fields mean (routes), or their schemas (``schemas``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from llama_bind.errors import CancelledError
+from llama_bind.options import nearest
+from llama_bind.server.errors import INVALID, ApiError
+from llama_bind.server.gate import too_large
+from llama_bind.server.schemas.base import FOREIGN, fields_of, renamed
+
+__all__ = ["Body", "read_body"]
+
+WORTH_A_THREAD = 256 * 1024
+"""Bytes from which on parsing would hold up everyone else's streams."""
+MOST_WARNINGS = 5
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A request's fields by our names; `headers`: what the answer says about fields that were not understood."""
+
+    value: dict[str, Any]
+    headers: dict[str, str]
+
+    def of(self, names: frozenset[str]) -> dict[str, Any]:
+        """The given fields among `names`; null is not given."""
+        return {k: v for k, v in self.value.items() if k in names and v is not None}
+
+
+async def read_body(request: Request, schema: type[BaseModel], limit: int) -> Body:
+    """Read a JSON object whatever the content type says.
+
+    Raises:
+        ApiError: 413 for too many bytes, 400 for what is no JSON object or does not fit the schema.
+        CancelledError: The client left before all was there.
+    """
+    raw = bytearray()
+    try:
+        async for part in request.stream():
+            raw += part
+            if len(raw) > limit:
+                raise too_large(limit)
+    except ClientDisconnect as error:
+        raise CancelledError("the client closed the connection") from error
+    if len(raw) > WORTH_A_THREAD:
+        return await asyncio.to_thread(_read, bytes(raw), schema)
+    return _read(bytes(raw), schema)
+
+
+def _read(raw: bytes, schema: type[BaseModel]) -> Body:
+    value = renamed(_parsed(raw))
+    try:
+        schema.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    return Body(value, _warnings(value, fields_of(schema)))
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _refused(f"The body is not UTF-8: byte {error.start} is wrong.", "invalid_utf8") from None
+    try:
+        value = json.loads(text, parse_constant=_constant, parse_float=_finite)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise _refused("The body is nested too deeply.") from None
+    except UnicodeEncodeError:
+        raise _refused("The body has half of a surrogate pair, which is no character.", "invalid_utf8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _refused(f"The body is not JSON: {error.msg} at {where}.") from None
+    except ValueError as error:
+        raise _refused(f"The body is not JSON that can be used: {error}.") from None
+    if not isinstance(value, dict):
+        raise _refused("The body must be a JSON object.")
+    return value
+
+
+def _refused(message: str, code: str = "invalid_json") -> ApiError:
+    return ApiError(400, INVALID, code, message)
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    """The first thing that is wrong, without what was given: it may be long, or secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = [str(part) for part in first["loc"] if isinstance(part, int) or _PLAIN.fullmatch(str(part))]
+    param = place[0] if place else None
+    if first["type"] == "missing":
+        return ApiError(400, INVALID, "missing_required_parameter", f"{param} is missing.", param=param)
+    where = ".".join(place)
+    return ApiError(400, INVALID, "invalid_type", f"{where}: {first['msg']}.", param=param)
+
+
+def _warnings(value: dict[str, Any], known: frozenset[str]) -> dict[str, str]:
+    """Only names that are plain words: what goes into a header must not be a client's free text."""
+    found = []
+    for name in value:
+        if name not in known and name not in FOREIGN and len(name) > 2 and _PLAIN.fullmatch(name):
+            close = nearest(name, known)
+            if close is not None:
+                found.append(f"unknown field {name}, did you mean {close}?")
+    return {"X-Llama-Bind-Warning": "; ".join(found[:MOST_WARNINGS])} if found else {}

@@ -1,0 +1,73 @@
+"""The options of the server itself, besides those of `Llama`: the one definition of flags, environment and config file.
+
+Not for: reading them from anywhere (``settings``), or what single requests ask for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from os import PathLike
+
+from llama_bind.options import option
+
+__all__ = ["ServerParams"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerParams:
+    """How the server listens, whom it serves, and how much it takes on."""
+
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine's.")
+    port: int = option(8000, "Port to listen on; 0: any that is free.", low=0, high=65535)
+    model_alias: Sequence[str] | None = option(
+        None, "Names of the model for clients, the first of which it is listed under. Unset: the file's name."
+    )
+    api_key: Sequence[str] | None = option(
+        None, "Keys of which requests must bring one (Authorization: Bearer, or X-Api-Key). Unset: none is asked for."
+    )
+    api_key_file: str | PathLike[str] | None = option(
+        None,
+        "A file with further keys, one a line; empty lines and lines that begin with # do not count.",
+        check=lambda v: None if isinstance(v, (str, PathLike)) else "must be a path",
+    )
+    public_docs: bool | None = option(
+        None, "Show /docs and /openapi.json without a key. Unset: only where no keys are set."
+    )
+    trusted_hosts: Sequence[str] | None = option(
+        None,
+        "Host names that requests may be addressed to; *.example.com is any below it. Unset: this machine's own "
+        "names while host is a loopback address, else any.",
+    )
+    cors_origins: Sequence[str] | None = option(
+        None, "Origins whose pages may call the server from a browser; * for any. Unset: none."
+    )
+    ssl_keyfile: str | None = option(None, "Private key for TLS, a PEM file.")
+    ssl_certfile: str | None = option(None, "Certificate for TLS, a PEM file.")
+    ssl_keyfile_password: str | None = option(None, "Password of ssl_keyfile.")
+    root_path: str = option("", "Path under which a proxy in front of the server shows it.")
+    max_body_bytes: int = option(32 * 2**20, "Most bytes of a request's body.", low=1024, high=2**40)
+    max_n: int = option(16, "Most completions that one request may ask for, n and best_of.", low=1, high=128)
+    max_prompts: int = option(128, "Most prompts in one request for completions.", low=1, high=100_000)
+    max_inputs: int = option(2048, "Most texts in one request for embeddings or ranks.", low=1, high=1_000_000)
+    max_logprobs: int = option(20, "Most alternatives for each token that a request may ask for.", low=0, high=1000)
+    max_priority: int = option(0, "Highest priority that a request may ask for.", low=-1000, high=1000)
+    isolate_keys: bool = option(
+        False, "Share what was computed of a prompt only between requests of the same key; no time betrays another's."
+    )
+    retry_after: int = option(
+        2, "Seconds after which clients should try again when the server is busy or loads.", low=1, high=3600
+    )
+    keep_alive_comments: float = option(
+        15.0, "Seconds without a chunk after which a stream gets a comment, so that proxies keep it open.", above=0,
+        high=3600,
+    )  # fmt: skip
+    keep_alive_timeout: int = option(75, "Seconds that an idle connection is kept open.", low=1, high=86400)
+    write_timeout: float = option(
+        60.0, "Seconds that a client may take to read what waits for it; then its connection ends, and its request.",
+        above=0, high=86400,
+    )  # fmt: skip
+    shutdown_timeout: int = option(
+        30, "Seconds that running requests have to end after SIGTERM or Ctrl-C.", low=0, high=86400
+    )
+    access_log: bool = option(False, "Write a line for each request to standard error.")

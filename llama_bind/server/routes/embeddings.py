@@ -1,0 +1,73 @@
+"""POST /v1/embeddings and /v1/rerank: vectors and scores. Not for: generating."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llama_bind.server.body import Body, read_body
+from llama_bind.server.errors import INVALID, ApiError
+from llama_bind.server.replies import Reply, unless_gone
+from llama_bind.server.requests import service_of, settings_of
+from llama_bind.server.routes.described import described, model_name
+from llama_bind.server.schemas.embeddings import EMBEDDING_OPTIONS, RERANK_OPTIONS, EmbeddingRequest, RerankRequest
+
+__all__ = ["routes"]
+
+
+def routes() -> APIRouter:
+    """The router."""
+    router = APIRouter(tags=["embeddings"])
+    router.add_api_route("/v1/embeddings", embed, methods=["POST"], **described("Embed texts", EmbeddingRequest))
+    router.add_api_route("/embeddings", embed, methods=["POST"], include_in_schema=False)
+    router.add_api_route("/v1/rerank", rank, methods=["POST"], **described("Rank documents", RerankRequest))
+    for path in ("/rerank", "/reranking", "/v1/reranking"):
+        router.add_api_route(path, rank, methods=["POST"], include_in_schema=False)
+    return router
+
+
+async def embed(request: Request) -> Response:
+    """Embed texts; vectors have length 1 unless `normalize` is false."""
+    body = await read_body(request, EmbeddingRequest, settings_of(request).server.max_body_bytes)
+    llm = service_of(request).ready()
+    given = body.value["input"]
+    if not given:
+        raise ApiError(400, INVALID, "invalid_value", "input must not be empty.", param="input")
+    if isinstance(given, list) and not isinstance(given[0], int):
+        _check_count(request, given, "input")
+    options: dict[str, Any] = {"normalize": True, **body.of(EMBEDDING_OPTIONS)}
+    work = llm.create_embedding(given, model_name(request, body), **options)
+    return Reply(await unless_gone(request.receive, work), headers=body.headers)
+
+
+async def rank(request: Request) -> Response:
+    """Rank documents for a query; in the shape of Jina, or with `texts` of Text Embeddings Inference."""
+    body = await read_body(request, RerankRequest, settings_of(request).server.max_body_bytes)
+    llm = service_of(request).ready()
+    plain = body.value.get("documents") is None
+    documents = body.value.get("texts") if plain else body.value["documents"]
+    if not documents:
+        raise ApiError(400, INVALID, "missing_required_parameter", "documents is missing or empty.", param="documents")
+    _check_count(request, documents, "documents")
+    options = body.of(RERANK_OPTIONS)
+    work = llm.rerank(body.value["query"], documents, model=model_name(request, body), **options)
+    result: Any = await unless_gone(request.receive, work)
+    return Reply(_plain(result, body, documents) if plain else result, headers=body.headers)
+
+
+def _plain(result: dict[str, Any], body: Body, texts: list[str]) -> list[dict[str, Any]]:
+    with_text = body.value.get("return_text") is True
+    return [
+        {"index": r["index"], "score": r["relevance_score"], **({"text": texts[r["index"]]} if with_text else {})}
+        for r in result["results"]
+    ]
+
+
+def _check_count(request: Request, items: list[Any], param: str) -> None:
+    limit = settings_of(request).server.max_inputs
+    if len(items) > limit:
+        message = f"{len(items)} texts; this server takes at most {limit} in one request."
+        raise ApiError(400, INVALID, "limit_exceeded", message, param=param)

@@ -1,0 +1,77 @@
+"""POST /tokenize, /detokenize, /apply-template, as llama-server has them. Not for: generating."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llama_bind.aio import AsyncLlama
+from llama_bind.server.body import read_body
+from llama_bind.server.replies import Reply
+from llama_bind.server.requests import service_of, settings_of
+from llama_bind.server.routes.described import described
+from llama_bind.server.schemas.chat import OPTIONS
+from llama_bind.server.schemas.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
+
+__all__ = ["routes"]
+
+
+def routes() -> APIRouter:
+    """The router."""
+    router = APIRouter(tags=["tokens"])
+    router.add_api_route("/tokenize", tokenize, methods=["POST"], **described("Text to tokens", TokenizeRequest))
+    router.add_api_route("/detokenize", detokenize, methods=["POST"], **described("Tokens to text", DetokenizeRequest))
+    router.add_api_route(
+        "/apply-template", apply_template, methods=["POST"], **described("Messages to a prompt", TemplateRequest)
+    )
+    return router
+
+
+async def tokenize(request: Request) -> Response:
+    """The tokens of a text, with their pieces where asked for: text, or bytes where a piece is no whole character."""
+    body = await read_body(request, TokenizeRequest, settings_of(request).server.max_body_bytes)
+    llm = service_of(request).ready()
+    parse = body.value.get("parse_special") is not False
+    add = body.value.get("add_special") is True
+    ids = await asyncio.to_thread(llm.tokenize, body.value["content"], add, parse)
+    if body.value.get("with_pieces") is not True:
+        return Reply({"tokens": ids}, headers=body.headers)
+    return Reply({"tokens": [{"id": token, "piece": _piece(llm, token)} for token in ids]}, headers=body.headers)
+
+
+def _piece(llm: AsyncLlama, token: int) -> str | list[int]:
+    piece = llm.model.vocab.token_to_piece(token, special=True)
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return list(piece)
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of tokens, control tokens included; what is no character is a replacement character."""
+    body = await read_body(request, DetokenizeRequest, settings_of(request).server.max_body_bytes)
+    llm = service_of(request).ready()
+    text = await asyncio.to_thread(llm.detokenize, body.value["tokens"], None, True)
+    return Reply({"content": text.decode("utf-8", "replace")}, headers=body.headers)
+
+
+async def apply_template(request: Request) -> Response:
+    """The prompt that a conversation becomes, without running it."""
+    body = await read_body(request, TemplateRequest, settings_of(request).server.max_body_bytes)
+    llm = service_of(request).ready()
+    prompt = await asyncio.to_thread(_prompt, llm, body.value["messages"], body.of(OPTIONS))
+    return Reply({"prompt": prompt}, headers=body.headers)
+
+
+def _prompt(llm: AsyncLlama, messages: list[Any], options: dict[str, Any]) -> str:
+    """The very tokens that the engine would get, as text; without BOS, which is added again when the text is sent."""
+    session = llm._session
+    tokens = session.chat(messages, options).requests[0].prompt
+    vocab = session.vocab
+    if vocab.add_bos and tokens and tokens[0] == vocab.bos:
+        tokens = tokens[1:]
+    return vocab.detokenize(list(tokens), False, True).decode("utf-8", "replace")

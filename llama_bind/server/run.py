@@ -1,0 +1,136 @@
+"""Runs a server until it is told to end: listens, says when it is ready, drains on SIGTERM and Ctrl-C.
+
+Not for: what is served (``app``), or options (``settings``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from llama_bind.errors import InputError
+from llama_bind.hub.progress import human_size, progress_bar
+from llama_bind.server.app import create_app
+from llama_bind.server.params import ServerParams
+from llama_bind.server.protocol import protocol_class
+from llama_bind.server.service import Service
+from llama_bind.server.settings import Settings
+
+__all__ = ["run"]
+
+PROGRESS_UNITS = 1000
+logger = logging.getLogger("llama_bind.server")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but a signal that was obeyed is not raised again after the orderly end: the exit status is 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGTERM and SIGINT while the block runs."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal comes.
+
+    Returns:
+        0 after an orderly end, 1 when the model could not be loaded (the error is raised then).
+
+    Raises:
+        InputError: the address cannot be listened on, or keys cannot be read.
+        LlamaBindError: what kept the model from being loaded.
+    """
+    params = settings.server
+    listening = _listen(params)
+    failed: list[BaseException] = []
+    with progress_bar("loading", PROGRESS_UNITS) as update, contextlib.ExitStack() as stack:
+
+        def loaded(service: Service) -> None:
+            if service.error is not None:
+                failed.append(service.error)
+                server.should_exit = True
+            elif service.llm is not None:
+                stack.close()
+                print(_ready_line(service, listening, params), flush=True)
+
+        app = create_app(settings, on_loaded=loaded, on_progress=lambda share: update(int(share * PROGRESS_UNITS)))
+        server = _Server(_config(app, params))
+        _log_to_stderr()
+        server.run(sockets=[listening])
+    if failed:
+        raise failed[0]
+    return 0
+
+
+def _listen(params: ServerParams) -> socket.socket:
+    """A socket bound to the address: taken before the model is loaded, so that an address in use is said at once."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            params.host, params.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f"cannot listen on {params.host}: {error}", param="host") from error
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.bind(address)
+        made.set_inheritable(False)
+    except OSError as error:
+        made.close()
+        message = f"cannot listen on {params.host} port {params.port}: {error.strerror}; choose another with --port"
+        raise InputError(message, param="port") from error
+    return made
+
+
+def _config(app: Any, params: ServerParams) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=protocol_class(params.write_timeout),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=params.access_log,
+        proxy_headers=False,  # who asks is known by keys; addresses in headers are anybody's word
+        server_header=False,
+        backlog=1024,
+        timeout_keep_alive=params.keep_alive_timeout,
+        timeout_graceful_shutdown=params.shutdown_timeout,
+        ssl_keyfile=params.ssl_keyfile,
+        ssl_certfile=params.ssl_certfile,
+        ssl_keyfile_password=params.ssl_keyfile_password,
+    )
+
+
+def _log_to_stderr() -> None:
+    """Warnings and errors, and what uvicorn says of requests; unless the program has set up logging itself."""
+    root = logging.getLogger()
+    if not root.handlers:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+
+
+def _ready_line(service: Service, listening: socket.socket, params: ServerParams) -> str:
+    from llama_bind.core.cpu import available_memory
+
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if params.ssl_certfile else "http"
+    base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    model = service.ready().model
+    free = available_memory()
+    memory = f"{human_size(model.size)} of weights" + ("" if free is None else f", {human_size(free)} free")
+    slots = f"{service.slots} slots, {service.ready().n_ctx()} tokens each at most"
+    return f"llama_bind is ready at {base}/v1 (docs: {base}/docs): {service.names[0]}, {slots}, {memory}"
