@@ -12,8 +12,9 @@ __all__ = ["MAX_DEPTH", "JsonScan"]
 MAX_DEPTH = 200
 """Deepest nesting that is read; far below where Python's own JSON reader gives up."""
 
+BLANKS = frozenset(" \t\n\r")
 SPACE = re.compile(r"[ \t\n\r]*")
-PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+PLAIN = re.compile(r'[^"\\\x00-\x1f]*(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*')
 DIGITS = re.compile(r"[-+0-9.eE]*")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 HEX = frozenset("0123456789abcdefABCDEF")
@@ -83,14 +84,13 @@ class JsonScan:
                 at, going = self._word(text, at)
                 if not going:
                     break
-            else:
+            elif (character := text[at]) in BLANKS:
                 at = SPACE.match(text, at).end()  # type: ignore[union-attr]
-                if at < size:
-                    if not self._structure(text[at], state):
-                        self.failed = True
-                        break
-                    # A number's first character is read with the others.
-                    at += self._state != NUMBERS
+            elif self._structure(character, state):
+                # A number's first character is read with the others.
+                at += self._state != NUMBERS
+            else:
+                self.failed = True
         if final and self._state == NUMBERS and not self._open and not self.done and not self.failed:
             self._end_number()
         self.text = text[start:at] if mended is None else "".join((*mended, text[start:at]))

@@ -26,6 +26,16 @@ class Markers:
         """Whether any text may begin anywhere in `text`: False lets all of it pass."""
         return self._first is not None and self._first.search(text) is not None
 
+    def begins(self, text: str, at: int = 0, *, final: bool = False) -> str | None:
+        """The marker that stands at `at`; "" for none, None where one has begun and more text will tell."""
+        rest = len(text) - at
+        for marker in self._texts:
+            if text.startswith(marker, at):
+                return marker
+            if not final and rest < len(marker) and marker.startswith(text[at:]):
+                return None
+        return ""
+
     def find(self, text: str, at: int = 0, *, final: bool = False) -> tuple[int, str]:
         """Look for the first marker.
 
@@ -42,11 +52,8 @@ class Markers:
             return len(text), ""
         while (match := self._first.search(text, at)) is not None:
             at = match.start()
-            rest = len(text) - at
-            for marker in self._texts:
-                if text.startswith(marker, at):
-                    return at, marker
-                if not final and rest < len(marker) and marker.startswith(text[at:]):
-                    return at, ""
+            marker = self.begins(text, at, final=final)
+            if marker != "":
+                return at, marker or ""
             at += 1
         return len(text), ""

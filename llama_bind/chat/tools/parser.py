@@ -5,9 +5,9 @@ Not for: reasoning (``router.py``), or any one format.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring
 
 from llama_bind.chat.events import OutputEvent, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
 from llama_bind.chat.tools.base import Tool
@@ -19,6 +19,8 @@ __all__ = ["CallParser", "new_call_id", "quoted"]
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BARE = frozenset("{[`")
 """What a call that is written as bare JSON begins with."""
+MOST = 4096
+"""Most characters that are read at once."""
 STRUCTURE = " \t\n\r,[]{}"
 
 
@@ -29,7 +31,7 @@ def new_call_id(size: int = 24, prefix: str = "call_") -> str:
 
 def quoted(text: str) -> str:
     """`text` as it stands between the quotes of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return encode_basestring(text)[1:-1]
 
 
 class CallParser(Scanner):
@@ -90,8 +92,11 @@ class CallParser(Scanner):
             return []
         if self._plain and not self._search.may_begin(text):
             return [TextDelta(text)]
-        self.add(text)
-        return self._go_on()
+        if len(text) <= MOST:
+            self.add(text)
+            return self._go_on()
+        # Long texts in parts: giving back copies what is left.
+        return [event for at in range(0, len(text), MOST) for event in self.feed(text[at : at + MOST])]
 
     def finish(self) -> list[OutputEvent]:
         """What is left when the output has ended."""

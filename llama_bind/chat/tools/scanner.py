@@ -123,9 +123,9 @@ class Scanner:
     def next_is_one_of(self, markers: Markers) -> Steps[bool]:
         """Whether one of `markers` comes next; nothing is consumed."""
         while True:
-            index, marker = markers.find(self.buffer, self.at, final=self.ended)
-            if index > self.at or marker:
-                return index == self.at
+            marker = markers.begins(self.buffer, self.at, final=self.ended)
+            if marker is not None:
+                return marker != ""
             if not (yield from self.more()) and self.at >= len(self.buffer):
                 return False
 
@@ -191,15 +191,17 @@ class Scanner:
             EndOfText: The output ends within it; `scan.rest` is then what is left of it.
         """
         while True:
-            end = scan.read(self.buffer, self.at, final=self.ended)
-            if end > self.at or scan.done:
-                self.take(end)
-                return scan.text
-            if scan.failed:
-                raise NotACall
-            if not (yield from self.more()):
-                scan.rest = self.take(len(self.buffer))
-                raise EndOfText
+            if self.at < len(self.buffer) or self.ended:
+                end = scan.read(self.buffer, self.at, final=self.ended)
+                if end > self.at or scan.done:
+                    self.take(end)
+                    return scan.text
+                if scan.failed:
+                    raise NotACall
+                if self.ended:
+                    scan.rest = self.take(len(self.buffer))
+                    raise EndOfText
+            yield from self.more()
 
     def value(self) -> Steps[str]:
         """The text of one JSON value.
