@@ -17,7 +17,7 @@ from tests.vectors.chat_run import Answer
 FORMATS = names()
 OPENED = {"kimi_k3": '<|open|>message role="assistant"<|sep|><|open|>think<|sep|>'}
 """What the prompt has written of the answer."""
-BEFORE = {"gpt_oss": "<|channel|>commentary "}
+BEFORE = {"gpt_oss": "<|channel|>commentary ", "muse": " "}
 """What the model has written when a trigger appears."""
 TALK = ("kimi_k3",)
 """Formats in which something may be said before a required call."""

@@ -47,6 +47,8 @@ ROWS: tuple[Row, ...] = (
     Row("dsml_v4", "dsml", ("DSML", "tool_calls"), "V4"),
     Row("minimax_m3", "minimax_m3", ("]<]minimax[>[",)),
     Row("minimax_m2", "minimax", ("minimax:tool_call",)),
+    Row("muse", "muse", ("<atem:function_calls>", "<|message|>")),
+    Row("minicpm", "minicpm", ('<function name="', '<param name="')),
     Row("gpt_oss", "gpt_oss", ("<|channel|>", "<|message|>")),
     Row("kimi_k3", "kimi_k3", ("<|open|>", "<|close|>", "<|sep|>")),
     Row("kimi_k2", "kimi_k2", ("<|tool_calls_section_begin|>",)),
