@@ -24,7 +24,13 @@ def main(model: str = "smollm2-135m-instruct") -> None:
     messages = [{"role": "user", "content": "How many people live in Rome?"}]
     with Llama(resolve_model(model)) as llm:
         events = llm.stream_tools(
-            messages, [population], tool_choice="required", max_rounds=2, max_tokens=64, temperature=0
+            messages,
+            [population],
+            tool_choice="required",  # so small a model would rather guess
+            parallel_tool_calls=False,
+            max_rounds=2,
+            max_tokens=64,
+            temperature=0,
         )
         for event in events:
             match event:
