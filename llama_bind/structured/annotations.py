@@ -149,6 +149,7 @@ class Annotations:
     def _container(self, hint: Any, where: str) -> Shape | None:
         kind, parts = get_origin(hint) or hint, get_args(hint)
         if kind is tuple:
+            parts = () if parts == ((),) else parts  # Python 3.10's way to say tuple[()]
             if not parts:
                 bare = hint is tuple or hint is typing.Tuple  # noqa: UP006
                 return shapes.Items(shapes.Anything(), tuple) if bare else shapes.Fixed(())
@@ -293,7 +294,7 @@ def _substituted(hint: Any, bound: Mapping[Any, Any]) -> Any:
     if isinstance(hint, TypeVar):
         return bound.get(hint, hint)
     parameters = getattr(hint, "__parameters__", ())
-    if not bound or not parameters or isinstance(hint, type):
+    if not bound or not parameters or get_origin(hint) is None:
         return hint
     return hint[tuple(bound.get(parameter, parameter) for parameter in parameters)]
 

@@ -67,12 +67,21 @@ class Checked:
     low: int
     high: int = dataclasses.field(default=10, metadata={"description": "Not below low."})
     sum: int = dataclasses.field(init=False)
-    scale: dataclasses.InitVar[int] = 1
+    scale: int = 1
 
-    def __post_init__(self, scale: int) -> None:
+    def __post_init__(self) -> None:
         if self.low > self.high:
             raise ValueError("low is above high")
-        self.sum = (self.low + self.high) * scale
+        self.sum = (self.low + self.high) * self.scale
+
+
+@dataclasses.dataclass
+class OnlyForInit:
+    low: int = dataclasses.field(init=False)
+    start: dataclasses.InitVar[int] = 1
+
+    def __post_init__(self, start: int) -> None:
+        self.low = start
 
 
 class Point(NamedTuple):
@@ -258,6 +267,12 @@ def test_recursive_types_refer_to_themselves() -> None:
     assert tree == Node("a", [Node("b", color=Color.BLUE)])
     assert schema(Json)["$ref"] == "#/$defs/Json"
     assert read({"a": [1, {"b": None}]}, Json) == {"a": [1, {"b": None}]}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot evaluate InitVar in a text")
+def test_what_only_the_constructor_takes() -> None:
+    assert schema(OnlyForInit)["properties"] == {"start": {"type": "integer", "default": 1}}
+    assert read({"start": 5}, OnlyForInit).low == 5
 
 
 def test_a_definition_used_once_stands_where_it_is_used() -> None:
