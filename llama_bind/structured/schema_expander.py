@@ -21,6 +21,7 @@ from llama_bind.structured.schema_shapes import (
     Demand,
     Group,
     Objects,
+    Some,
     Union,
     both,
     join,
@@ -65,8 +66,6 @@ class Expander:
             found = ANYTHING
             for place, held in wanted:
                 found = self._checked(meet(found, self._one(place, held)), place, "allOf")
-            if any(shape.some for shape in found.objects):
-                found = dataclasses.replace(found, objects=tuple(self._settled(found.objects)))
             self._met[wanted] = found
         return found
 
@@ -291,33 +290,29 @@ class Expander:
     def _no_unevaluated(self, place: Place, keyword: str) -> Union:
         raise Beyond(keyword, place, "that some value breaks it cannot be put into a grammar")
 
-    def _settled(self, shapes: tuple[Objects, ...]) -> list[Objects]:
-        """Objects in which some member must be there, as objects in which one of all possible names is required."""
-        result = []
-        for shape in shapes:
-            open_ones = [shape]
-            while open_ones:
-                current = open_ones.pop()
-                if not current.some:
-                    result.append(current)
-                    continue
-                first, rest = current.some[0], dataclasses.replace(current, some=current.some[1:])
-                names = _closed(current)
-                if names is None:
-                    beyond = Beyond("", None, "that some member breaks a schema, in objects with any names, cannot be put into a grammar")
-                    self.leave_out(beyond)
-                    open_ones.append(rest)
-                    continue
-                for name in names:
-                    if first.within is not None:
-                        fits = members.has(first.within, name)
-                    else:
-                        fits = name not in first.names and not any(members.has(p, name) for p in first.patterns)
-                    if fits and (wanted := Objects((Group(((name, first.value),), seen=False),), (name,))):
-                        met = rest.meet(wanted)
-                        if met is not None and not self.vacant(members.member(met, name)):
-                            open_ones.append(met)
-        return result
+    def settled(self, shape: Objects) -> list[Objects]:
+        """The objects of a shape in which some member must be there, as shapes in which that member has a name.
+
+        A member without a name stays in `some` where any number of names is possible.
+        """
+        found = [dataclasses.replace(shape, some=())]
+        for wanted in shape.some:
+            found = [result for one in found for result in self._with(one, wanted)]
+        return found
+
+    def _with(self, shape: Objects, wanted: Some) -> list[Objects]:
+        names, more = _names(shape)
+        found = [dataclasses.replace(shape, some=(*shape.some, wanted))] if more else []
+        for name in names:
+            if wanted.within is not None:
+                fits = members.has(wanted.within, name)
+            else:
+                fits = name not in wanted.names and not any(members.has(own, name) for own in wanted.patterns)
+            if fits:
+                met = shape.meet(Objects((Group(((name, wanted.value),), seen=False),), (name,)))
+                if met is not None and not self.vacant(members.member(met, name)):
+                    found.append(met)
+        return found
 
     def vacant(self, wanted: Demand, depth: int = 0) -> bool:
         """Whether it is known that nothing meets a demand; False where that is not found out."""
@@ -336,7 +331,7 @@ class Expander:
         result = (
             not (union.null or union.booleans or union.numbers or union.strings)
             and all(self._no_array(shape, depth) for shape in union.arrays)
-            and all(self.no_object(shape, depth) for shape in union.objects)
+            and all(self._no_object(shape, depth) for shape in union.objects)
         )
         if result or depth == 0:
             self._vacant[wanted] = result
@@ -347,16 +342,18 @@ class Expander:
     def _no_array(self, shape: Arrays, depth: int) -> bool:
         return any(self.vacant(shape.item(at), depth + 1) for at in range(min(shape.least, len(shape.first) + 1)))
 
-    def no_object(self, shape: Objects, depth: int) -> bool:
-        return any(self.vacant(members.member(shape, name), depth + 1) for name in shape.required)
+    def _no_object(self, shape: Objects, depth: int) -> bool:
+        if any(self.vacant(members.member(shape, name), depth + 1) for name in shape.required):
+            return True
+        return bool(shape.some) and depth < 2 and not self.settled(shape)
 
 
-def _closed(shape: Objects) -> list[str] | None:
-    """The only names that members can have; None where there is no end of them."""
+def _names(shape: Objects) -> tuple[list[str], bool]:
+    """The names that are spelled out, and whether members may have others."""
     for group in shape.groups:
         if group.others == FALSE and not group.patterns:
-            return [name for name, value in group.names if value != FALSE]
-    return None
+            return [name for name, value in group.names if value != FALSE], False
+    return list(dict.fromkeys(name for group in shape.groups for name, value in group.names if value != FALSE)), True
 
 
 def _unseen(union: Union) -> Union:

@@ -17,7 +17,7 @@ from llama_bind.structured.schema_languages import Language, json_regex
 from llama_bind.structured.schema_patterns import ANY
 from llama_bind.structured.schema_shapes import Numbers, Strings
 
-__all__ = ["Leaves", "quoted"]
+__all__ = ["Leaves", "any_of", "quoted"]
 
 MAX_STEP = 10_000
 """Of multipleOf, without its point: every remainder is a state."""
@@ -59,7 +59,8 @@ class Leaves:
         least, most = shape.least, shape.most
         if not (shape.holds or shape.breaks or shape.never):
             return self.grammar.terminal(f'/"{_FREE_CHAR}{_counts(least, most)}"/')
-        return self._string(shape, ())
+        doubtful = len(shape.holds) > 1 or bool(shape.breaks) or shape.least > 0 or shape.most is not None
+        return self._terminal(self._string(shape), doubtful)
 
     def name(self, shapes: tuple[Strings, ...], taken: list[str], has: list[Languages], lacks: list[Languages]) -> Expr:
         """A name of a member: of one of `shapes`, none of `taken`, with all patterns of `has` and none of `lacks`."""
@@ -68,19 +69,20 @@ class Leaves:
         if all(met.only is not None for met in options):
             left = [text for met in options for text in met.only or () if text not in taken]
             return self.listed([quoted(text) for text in left]) if left else ("alt", ())
-        if len(options) != 1:
-            raise Beyond("propertyNames", None, "names of several kinds cannot be put into a grammar together")
-        return self._string(options[0], taken)
+        texts = [self._string(met, taken) for met in options]
+        return self._terminal(" | ".join(f"({text})" for text in texts) if len(texts) > 1 else texts[0], True)
 
-    def _string(self, shape: Strings, taken: list[str] | tuple[str, ...]) -> Expr:
+    def _string(self, shape: Strings, taken: list[str] | tuple[str, ...] = ()) -> str:
         """The characters have one spelling here, so that what is said of a text can be said of its form in JSON."""
-        parts = [_any_of(languages) for languages in shape.holds]
+        if shape.only is not None:
+            return " | ".join(literal(quoted(text)) for text in shape.only if text not in taken) or "/[a&&b]/"
+        parts = [any_of(languages) for languages in shape.holds]
         if shape.least or shape.most is not None or not parts:
             parts.append(f'/"{_CHAR}{_counts(shape.least, shape.most)}"/')
-        parts += [f"~{_any_of(languages)}" for languages in shape.breaks]
+        parts += [f"~{any_of(languages)}" for languages in shape.breaks]
         if never := [*sorted(shape.never), *taken]:
             parts.append(f"~({' | '.join(literal(quoted(text)) for text in never)})")
-        return self._terminal(" & ".join(parts), len(parts) > 1 or bool(shape.holds))
+        return " & ".join(parts)
 
     def numbers(self, shape: Numbers) -> Expr:
         if shape.multiples:
@@ -132,7 +134,7 @@ def _language(language: Language) -> str:
     return parts[0] if len(parts) == 1 else f"({' & '.join(parts)})"
 
 
-def _any_of(languages: Languages) -> str:
+def any_of(languages: Languages) -> str:
     return _language(languages[0]) if len(languages) == 1 else f"({' | '.join(map(_language, languages))})"
 
 

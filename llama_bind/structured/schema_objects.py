@@ -5,15 +5,17 @@ Not for: their keywords (``schema_members.py``).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llama_bind.structured import schema_members as members
 from llama_bind.structured.schema_document import FALSE, Beyond
+from llama_bind.structured.schema_empty import empty_terminals
 from llama_bind.structured.schema_grammar import EMPTY, NEVER, Expr, alt, many, opt, rule, seq, text, times
 from llama_bind.structured.schema_languages import Language
-from llama_bind.structured.schema_leaves import quoted
-from llama_bind.structured.schema_shapes import Demand, Objects, Strings, both
+from llama_bind.structured.schema_leaves import any_of, quoted
+from llama_bind.structured.schema_shapes import Demand, Objects, Some, Strings, both
 
 if TYPE_CHECKING:
     from llama_bind.structured.schema_rules import Rules
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["obj"]
 
 MAX_PATTERNS = 6
-"""Patterns of names in one object. A name may match any of them, so there are two to their number kinds of names."""
+"""Patterns of names in one object, unless no name can match two of them: else there are two to their number kinds."""
+MAX_DISJOINT = 40
 MAX_COUNTED = 4000
 """Members times the count that they are held to."""
 
@@ -30,6 +33,10 @@ Languages = tuple[Language, ...]
 
 def obj(rules: Rules, shape: Objects) -> Expr:
     """The rule of all objects of a shape."""
+    return alt(_one(rules, settled) for settled in rules.expander.settled(shape)) if shape.some else _one(rules, shape)
+
+
+def _one(rules: Rules, shape: Objects) -> Expr:
     allowed = rules.expander.expand(shape.keys).strings if shape.keys else (Strings(),)
     names, rest = _names(shape, allowed)
     items: list[tuple[Expr, bool]] = []
@@ -41,18 +48,37 @@ def obj(rules: Rules, shape: Objects) -> Expr:
                 return NEVER
             continue
         items.append((seq(text(quoted(name)), rules.colon, rules.value(wanted)), needed))
-    others = _others(rules, shape, allowed, names) if rest else NEVER
+    others = _others(rules, shape, allowed, names, None) if rest else NEVER
     count = sum(needed for _, needed in items)
     least = max(0, shape.least - count)
     most = None if shape.most is None else shape.most - count
     if most is not None and most < 0:
         return NEVER
     try:
-        inner = _members(rules, items, others, least, most)
+        if shape.some:
+            inner = _with_special(rules, shape, items, others, _specials(rules, shape, allowed, names, rest), least, most)
+        else:
+            inner = _members(rules, items, others, least, most)
     except Beyond as beyond:
         rules.leave_out(beyond)
         inner = _members(rules, items, others, 0, None)
     return seq(rules.open_object, inner, rules.close_object)
+
+
+def _specials(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], rest: bool) -> Expr:
+    """The member without a name of its own that must be there."""
+    if len(shape.some) > 1:
+        raise Beyond("", None, "that several members break schemas cannot be put into a grammar")
+    return _others(rules, shape, allowed, names, shape.some[0]) if rest else NEVER
+
+
+def _with_special(
+    rules: Rules, shape: Objects, items: list[tuple[Expr, bool]], others: Expr, special: Expr, least: int, most: int | None
+) -> Expr:
+    if most is not None or least > 1:
+        raise Beyond("minProperties" if most is None else "maxProperties", None, "members of two kinds cannot be counted")
+    separator = rules.separator
+    return _free(rules, items, seq(many(seq(others, separator)), special, many(seq(separator, others))), True)
 
 
 def _names(shape: Objects, allowed: Sequence[Strings]) -> tuple[list[str], bool]:
@@ -65,16 +91,15 @@ def _names(shape: Objects, allowed: Sequence[Strings]) -> tuple[list[str], bool]
     return list(names), True
 
 
-def _others(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str]) -> Expr:
-    """A member whose name is none of `names`."""
+def _others(
+    rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], special: Some | None
+) -> Expr:
+    """A member whose name is none of `names`; where `special` is one, a member that is meant by it."""
     patterns = list(dict.fromkeys(languages for group in shape.groups for languages, _ in group.patterns))
-    if len(patterns) > MAX_PATTERNS:
-        raise Beyond("patternProperties", None, f"more than {MAX_PATTERNS} patterns for one object's names")
     options = []
-    for bits in range(1 << len(patterns)):
-        has = [pattern for at, pattern in enumerate(patterns) if bits >> at & 1]
-        lacks = [pattern for at, pattern in enumerate(patterns) if not bits >> at & 1]
-        wanted: Demand = ()
+    for has in _kinds(tuple(patterns)):
+        lacks = [pattern for pattern in patterns if pattern not in has]
+        wanted: Demand = () if special is None else special.value
         for group in shape.groups:
             found = [value for languages, value in group.patterns if languages in has]
             if not found and group.others is not None:
@@ -82,9 +107,38 @@ def _others(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: l
             for value in found:
                 wanted = both(wanted, value)
         if FALSE[0] not in wanted:
-            name = rules.leaves.name(allowed, names, has, lacks)
+            taken = names
+            if special is not None:
+                has = [*has, *([] if special.within is None else [special.within])]
+                lacks += special.patterns
+                taken = [*names, *special.names]
+            name = rules.leaves.name(allowed, taken, has, lacks)
             options.append(seq(name, rules.colon, rules.value(wanted)))
     return rules.grammar.aside(alt(options))
+
+
+def _kinds(patterns: tuple[Languages, ...]) -> list[list[Languages]]:
+    """The sets of patterns that one name may match together."""
+    if len(patterns) > 3 and _disjoint(patterns):
+        return [[], *([pattern] for pattern in patterns)]
+    if len(patterns) > MAX_PATTERNS:
+        raise Beyond("patternProperties", None, f"more than {MAX_PATTERNS} patterns for one object's names")
+    return [
+        [pattern for at, pattern in enumerate(patterns) if bits >> at & 1] for bits in range(1 << len(patterns))
+    ]
+
+
+@functools.lru_cache(64)
+def _disjoint(patterns: tuple[Languages, ...]) -> bool:
+    """Whether no text matches two of them."""
+    if len(patterns) > MAX_DISJOINT:
+        return False
+    pairs = {
+        f"P{at}_{other}": f"{any_of(first)} & {any_of(second)}"
+        for at, first in enumerate(patterns)
+        for other, second in enumerate(patterns[:at])
+    }
+    return len(empty_terminals(pairs)) == len(pairs)
 
 
 def _members(rules: Rules, items: list[tuple[Expr, bool]], others: Expr, least: int, most: int | None) -> Expr:
@@ -97,7 +151,8 @@ def _members(rules: Rules, items: list[tuple[Expr, bool]], others: Expr, least: 
         # A name could be written twice, which counts once.
         raise Beyond("minProperties", None, "so many members without names of their own cannot be counted by a grammar")
     if most is None and least == 0:
-        return _free(rules, items, others)
+        separator = rules.separator
+        return _free(rules, items, seq(others, many(seq(separator, others))), False)
     if not optional:
         rest = seq(others, times(seq(rules.separator, others), 0, None if most is None else most - 1))
         after = _after(rules, items)
@@ -118,25 +173,24 @@ def _after(rules: Rules, items: list[tuple[Expr, bool]]) -> Expr:
     return seq(*parts)
 
 
-def _free(rules: Rules, items: list[tuple[Expr, bool]], others: Expr) -> Expr:
-    """Any of the optional members, any number of others."""
+def _free(rules: Rules, items: list[tuple[Expr, bool]], rest: Expr, must: bool) -> Expr:
+    """Any of the optional members, then `rest`, some members of other names; whether those `must` be there."""
     separator = rules.separator
-    rest = many(seq(separator, others))
-    first = next((at for at, (_, needed) in enumerate(items) if needed), None)
-    if first is None:
-        return _fresh(rules, [item for item, _ in items], others)
-    parts = [opt(seq(item, separator)) for item, _ in items[:first]]
-    parts.append(items[first][0])
-    parts += [seq(separator, item) if needed else opt(seq(separator, item)) for item, needed in items[first + 1 :]]
-    return seq(*parts, rest)
+    first = next((at for at, (_, needed) in enumerate(items) if needed), len(items))
+    before = [opt(seq(item, separator)) for item, _ in items[:first]]
+    if first == len(items):
+        return seq(*before, rest) if must else _fresh(rules, [item for item, _ in items], rest)
+    after = [seq(separator, item) if needed else opt(seq(separator, item)) for item, needed in items[first + 1 :]]
+    tail = seq(separator, rest)
+    return seq(*before, items[first][0], *after, tail if must else opt(tail))
 
 
-def _fresh(rules: Rules, items: list[Expr], others: Expr) -> Expr:
+def _fresh(rules: Rules, items: list[Expr], rest: Expr) -> Expr:
     """No, some or all of optional members: by halves, because llguidance's recursion follows chains of rules."""
     separator, aside = rules.separator, rules.grammar.aside
     items = [aside(item) for item in items]
-    if others != NEVER:
-        items.append(seq(others, many(seq(separator, others))))
+    if rest != NEVER:
+        items.append(rest)
 
     def some_after(low: int, high: int) -> Expr:
         """Any of these, after another one."""
