@@ -112,4 +112,4 @@ async def _unrouted(_request: Request, error: Any) -> Response:
     else:
         told = ApiError(error.status_code, INVALID, "method_not_allowed", "Not with this method.")
     told.headers.update(error.headers or {})
-    return error_reply(told, 1)
+    return error_reply(told)

@@ -36,7 +36,7 @@ class Reply(Response):
         return dumps(content)
 
 
-def error_reply(error: ApiError, retry_after: int) -> Reply:
+def error_reply(error: ApiError, retry_after: int = 1) -> Reply:
     """An error as an answer."""
     headers = dict(error.headers)
     if error.retry:

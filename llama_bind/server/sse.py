@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from starlette.responses import Response
 
 from llama_bind.server.errors import ApiError, api_error
-from llama_bind.server.replies import dumps, gone, settled
+from llama_bind.server.replies import dumps, error_reply, gone, settled
 
 __all__ = ["DONE", "EventStream", "data_event", "error_event"]
 
@@ -45,10 +45,15 @@ def error_event(error: ApiError) -> bytes:
 class EventStream(Response):
     """Sends the events of a stream while it comes.
 
+    The answer begins with the first chunk, so that what fails before it is an answer with a status of its own; a stream
+    that has none for long begins with a comment.
+
     Args:
         chunks: What is streamed; closed at the end by its ``aclose``, where it has one.
         frame: A chunk as bytes.
-        failed: An error as bytes.
+        failed: An error in the stream as bytes.
+        refused: An error before its beginning as an answer.
+        opening: Chunks that come at once and say nothing yet: the answer begins after them.
         end: The last bytes.
         comments: Seconds without a chunk after which a comment is sent.
         headers: Further headers.
@@ -60,6 +65,8 @@ class EventStream(Response):
         *,
         frame: Callable[[Any], bytes] = data_event,
         failed: Callable[[ApiError], bytes] = error_event,
+        refused: Callable[[ApiError], Response] = error_reply,
+        opening: int = 0,
         end: bytes = DONE,
         comments: float = 15.0,
         headers: dict[str, str] | None = None,
@@ -69,18 +76,24 @@ class EventStream(Response):
         self._chunks = chunks
         self._frame = frame
         self._failed = failed
+        self._refused = refused
+        self._opening = opening
         self._end = end
         self._comments = comments
-        self._last = 0.0
+        self._last = time.monotonic()
+        self._begun = False
+        self._held = b""
+        self._beginning = asyncio.Lock()
 
-    async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the stream (ASGI)."""
         leaving = asyncio.ensure_future(gone(receive))
-        pump = asyncio.ensure_future(self._pump(send))
+        pump = asyncio.ensure_future(self._pump(scope, receive, send))
         try:
             while not pump.done() and not leaving.done():
                 await asyncio.wait({pump, leaving}, timeout=self._comments, return_when=asyncio.FIRST_COMPLETED)
                 if not pump.done() and time.monotonic() - self._last >= self._comments:
+                    await self._begin(send)
                     await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
             if pump.done():
                 pump.result()
@@ -90,17 +103,37 @@ class EventStream(Response):
             if close is not None:
                 await close()
 
-    async def _pump(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    async def _begin(self, send: Send) -> None:
+        """Send the headers and what was held back, once."""
+        async with self._beginning:
+            if not self._begun:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                self._begun = True
+                if self._held:
+                    await send({"type": "http.response.body", "body": self._held, "more_body": True})
+
+    async def _pump(self, scope: Any, receive: Any, send: Send) -> None:
         frame, now, last = self._frame, time.monotonic, b""
-        self._last = now()
+        chunks = self._chunks.__aiter__()
         try:
-            async for chunk in self._chunks:
+            for _ in range(self._opening):
+                self._held += frame(await chunks.__anext__())
+            first = frame(await chunks.__anext__())
+            await self._begin(send)
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            self._last = now()
+            async for chunk in chunks:
                 await send({"type": "http.response.body", "body": frame(chunk), "more_body": True})
                 self._last = now()
+        except StopAsyncIteration:  # there were no more chunks than this
+            await self._begin(send)
         except Exception as error:
             told = api_error(error)
             if told.status >= 500:
                 logger.error("a stream failed", exc_info=error)
+            async with self._beginning:
+                if not self._begun:
+                    await self._refused(told)(scope, receive, send)
+                    return
             last = self._failed(told)
         await send({"type": "http.response.body", "body": last + self._end, "more_body": False})

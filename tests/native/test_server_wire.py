@@ -16,21 +16,20 @@ import pytest
 
 from llama_bind.server.errors import ApiError
 from llama_bind.server.sse import EventStream
-from tests.llamas import tiny
-from tests.servers import GREEDY, app_of, default_app, listening
+from tests.llamas import shared, tiny
+from tests.servers import GREEDY, app_of, listening
 
 LONG = {"prompt": "Hello", "max_tokens": 200, "stream": True, **GREEDY}
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with listening(default_app()) as port:
+    with listening(app_of()) as port:
         yield port
 
 
 def engine_stats() -> Any:
-    llm = default_app().state.service.llm
-    return llm.stats
+    return shared(n_seq_max=4).stats
 
 
 def eventually(check: Any) -> None:
@@ -144,8 +143,7 @@ def test_streams_at_once_do_not_mix(port: int) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    llm = default_app().state.service.llm
-    alone = asyncio.run(llm.generate_many([[5 + i, 6] for i in range(24)], max_tokens=12, **GREEDY))
+    alone = shared(n_seq_max=4).generate_many([[5 + i, 6] for i in range(24)], max_tokens=12, **GREEDY)
     assert [texts[i] for i in range(24)] == [result["choices"][0]["text"] for result in alone]
 
 
@@ -214,7 +212,7 @@ async def streamed(stream: EventStream, leave_after: float | None = None) -> byt
         nonlocal sent
         sent += message.get("body", b"")
 
-    await asyncio.wait_for(stream({}, receive, send), 20)
+    await asyncio.wait_for(stream({"type": "http"}, receive, send), 20)
     return sent
 
 
@@ -240,6 +238,29 @@ def test_comments_while_nothing_comes() -> None:
     assert sent.endswith(b'data: {"n":2}\n\ndata: [DONE]\n\n')
     assert 2 <= sent.count(b": still here\n\n") <= 5
     assert slow.closed
+
+
+class Waiting(Slow):
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        yield {"n": 0}
+        await asyncio.sleep(self.seconds)
+        if self.fail is not None:
+            raise self.fail
+        yield {"n": 1}
+
+
+def test_an_answer_begins_with_its_first_chunk_or_a_comment() -> None:
+    refusal = ApiError(503, "service_unavailable", "gone", "Sorry.")
+    early = asyncio.run(streamed(EventStream(Waiting(0, refusal), opening=1)))
+    assert json.loads(early)["error"]["code"] == "gone", "not a stream at all"
+    late = asyncio.run(streamed(EventStream(Waiting(0.3, refusal), opening=1, comments=0.1)))
+    assert late.startswith(b'data: {"n":0}\n\n: still here\n\n')
+    assert late.endswith(b"data: [DONE]\n\n")
+    assert b'"code":"gone"' in late
+    whole = asyncio.run(streamed(EventStream(Waiting(0), opening=1)))
+    assert whole == b'data: {"n":0}\n\ndata: {"n":1}\n\ndata: [DONE]\n\n'
+    short = asyncio.run(streamed(EventStream(Waiting(0), opening=5)))
+    assert short == whole
 
 
 def test_a_failure_is_an_event_and_the_stream_still_ends() -> None:

@@ -36,5 +36,5 @@ async def create(request: Request) -> Response:
     options["stream"] = stream
     result: Any = await unless_gone(request.receive, llm.create_chat_completion(body.value["messages"], **options))
     if stream:
-        return event_stream(request, result, body.headers)
+        return event_stream(request, result, body.headers, opening=options.get("n") or 1)
     return Reply({**result, "system_fingerprint": FINGERPRINT}, headers=body.headers)

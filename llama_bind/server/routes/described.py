@@ -5,6 +5,7 @@ Not for: what they do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterable, MutableMapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from llama_bind.lib._pin import COMMIT, VERSION
 from llama_bind.server.body import Body
+from llama_bind.server.replies import error_reply
 from llama_bind.server.requests import service_of, settings_of
 from llama_bind.server.schemas.base import request_body
 from llama_bind.server.sse import EventStream, data_event
@@ -55,10 +57,19 @@ def described(summary: str, body: type[BaseModel] | None = None, *, stream: bool
     return found
 
 
-def event_stream(request: Request, chunks: AsyncIterable[Any], headers: dict[str, str]) -> EventStream:
-    """Chunks in OpenAI's shape as a stream."""
-    comments = settings_of(request).server.keep_alive_comments
-    return EventStream(chunks, frame=_frame, comments=comments, headers=headers)
+def event_stream(
+    request: Request, chunks: AsyncIterable[Any], headers: dict[str, str], opening: int = 0
+) -> EventStream:
+    """Chunks in OpenAI's shape as a stream; `opening` of them say nothing yet."""
+    server = settings_of(request).server
+    return EventStream(
+        chunks,
+        frame=_frame,
+        refused=functools.partial(error_reply, retry_after=server.retry_after),
+        opening=opening,
+        comments=server.keep_alive_comments,
+        headers=headers,
+    )
 
 
 def _frame(chunk: MutableMapping[str, Any]) -> bytes:
