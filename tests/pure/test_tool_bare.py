@@ -58,7 +58,9 @@ TEXTS = [
     "```python\nprint(1)\n```\n",
     "```json\n{}\n```",
     "``` is a fence",
+    f"```a very long name of no language\n{NAMED}\n```",
     "{{ mustache }}",
+    f"{{{NAMED}: 1}}",
     f"Like this: {NAMED}",
 ]
 
@@ -108,7 +110,7 @@ BITS = st.sampled_from(
 def test_any_output_reads_the_same_in_any_pieces(form: str, bits: list[str], cuts: set[int]) -> None:
     output = "".join(bits)
     read = whole(lambda: get_format(form).parser((WEATHER, NOW)), output, cuts)
-    if not read.calls:
+    if not read.calls and not get_format(form).reads_reasoning:
         assert read.text == output
 
 

@@ -86,6 +86,8 @@ class ObjectReader:
             raise NotACall
         while True:
             yield from parser.spaces()
+            if (yield from parser.peek()) not in ('"', ""):
+                raise NotACall
             key = _loaded((yield from self._short()))
             yield from parser.spaces()
             yield from parser.expect(":")

@@ -176,12 +176,12 @@ class Scanner:
             text, marker = yield from self.pieces_until(markers)
             found.append(text)
             size += len(text)
+            if size > limit:
+                raise NotACall
             if marker:
                 return "".join(found), marker
             if not text:
                 raise EndOfText
-            if size > limit:
-                raise NotACall
 
     def value_piece(self, scan: JsonScan) -> Steps[str]:
         """The next piece of the JSON value that `scan` reads, cleaned (see there).
