@@ -1,7 +1,7 @@
 """How much of llama.cpp's own expectations of chat output our reading meets: the rate, and every failure.
 
 `python -m scripts.chat_oracle` in the checkout: a line per template, then each failure with its difference;
-`--template TEXT` for some templates only, `--quiet` for the table alone, `--markdown` for the table of `docs/chat.md`.
+`--template TEXT` for some templates only, `--quiet` for the rates alone, `--markdown` for the table of `docs/chat.md`.
 Needs no model and no native library. What is compared, and how, stands at the head of `tests/vectors/chat_run.py`.
 
 Exit status: 0 when all that fails is known to (`tests/vectors/chat_known.py`); else 1.
@@ -12,11 +12,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from typing import NamedTuple
 
 from llama_bind.chat.tools.registry import find_format
 from tests.vectors.chat_cases import ChatCase, chat_cases
-from tests.vectors.chat_known import OUT_OF_SCOPE, known_reason
+from tests.vectors.chat_known import KNOWN
 from tests.vectors.chat_run import run_case
+
+
+class Row(NamedTuple):
+    """Of one template: the format that reads its answers, how many cases there are, and how many pass."""
+
+    format: str
+    template: str
+    cases: int
+    passed: int
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,44 +43,35 @@ def main(argv: list[str] | None = None) -> int:
     if not chosen.quiet and not chosen.markdown:
         for case in cases:
             if case.name in failures:
-                print(f"\n{case.name}  {known_reason(case) or 'NOT KNOWN'}\n  read {case.text!r}")
+                print(f"\n{case.name}  {KNOWN.get(case.name, 'NOT KNOWN')}\n  read {case.text!r}")
                 print("".join(f"  {difference}\n" for difference in failures[case.name]), end="")
-    return int(any(known_reason(case) is None for case in cases if case.name in failures))
+    return int(not failures.keys() <= KNOWN.keys())
 
 
-def _rows(cases: list[ChatCase], failures: dict[str, list[str]]) -> list[tuple[str, str, int, int, int]]:
-    """(family, template, in scope, passed of these, out of scope) of each template, and of all at the end."""
+def _rows(cases: list[ChatCase], failures: dict[str, list[str]]) -> list[Row]:
+    """A row for each template, and one for all at the end."""
     grouped: dict[str, list[ChatCase]] = defaultdict(list)
     for case in cases:
         grouped[case.template].append(case)
-    rows = []
-    for template, group in grouped.items():
-        scope = [case for case in group if case.name not in OUT_OF_SCOPE]
-        passed = sum(case.name not in failures for case in scope)
-        rows.append((find_format(group[0].source).name, template, len(scope), passed, len(group) - len(scope)))
-    rows.sort()
-    total = [sum(row[place] for row in rows) for place in (2, 3, 4)]
-    return [*rows, ("all", "", total[0], total[1], total[2])]
+    rows = [
+        Row(find_format(group[0].source).name, template, len(group), sum(case.name not in failures for case in group))
+        for template, group in grouped.items()
+    ]
+    return [*sorted(rows), Row("all", "", len(cases), len(cases) - len(failures))]
 
 
-def _plain(rows: list[tuple[str, str, int, int, int]]) -> str:
-    return (
-        "\n".join(
-            f"{passed:4d}/{count:<4d}{f' (+{out})' if out else '':6s} {family:16s} {template}"
-            for family, template, count, passed, out in rows
-        )
-        + f"\n{100 * rows[-1][3] / max(1, rows[-1][2]):.1f} % of those in scope"
-    )
+def _plain(rows: list[Row]) -> str:
+    lines = [f"{row.passed:4d}/{row.cases:<4d} {row.format:16s} {row.template}" for row in rows]
+    return "\n".join([*lines, f"{100 * rows[-1].passed / max(1, rows[-1].cases):.1f} %"])
 
 
-def _markdown(rows: list[tuple[str, str, int, int, int]]) -> str:
-    families: dict[str, list[int]] = {}
-    for family, _, count, passed, _ in rows:
-        entry = families.setdefault(family, [0, 0])
-        entry[0] += count
-        entry[1] += passed
-    lines = ["| format | cases in scope | passed |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {family} | {count} | {passed} |" for family, (count, passed) in families.items())])
+def _markdown(rows: list[Row]) -> str:
+    formats: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for row in rows:
+        formats[row.format][0] += row.passed
+        formats[row.format][1] += row.cases
+    lines = ["| format | cases | passed |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {cases} | {passed} |" for name, (passed, cases) in formats.items())])
 
 
 if __name__ == "__main__":

@@ -115,10 +115,11 @@ def test_an_output_may_be_cut_anywhere_and_in_any_pieces(name: str) -> None:
 def test_text_that_only_looks_like_calls_stays_text() -> None:
     for name in FORMATS:
         form = get_format(name)
-        for mark in form.markers:
+        if form.reads_reasoning:
+            continue
+        triggers = form.grammar(TOOLS, required=False, parallel=True).triggers
+        for mark in (mark for mark in triggers if mark in form.markers):
             text = f"One writes {mark} there, and {mark[:-1]} is only half of it. {mark}"
-            if form.reads_reasoning:
-                continue
             parser = form.parser(TOOLS)
             events = [*parser.feed(text), *parser.finish()]
             assert "".join(cast(TextDelta, event).text for event in events) == text, name

@@ -22,17 +22,15 @@ import json
 import random
 import re
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
-from llama_bind.chat.reasoning import Reasoning, find_reasoning
-from llama_bind.chat.router import Router
-from llama_bind.chat.templates import ChatTemplate
-from llama_bind.chat.tools.base import ChannelFormat, Tool
-from llama_bind.chat.tools.registry import find_format
+from llama_bind.chat.plan import ChatPlan, plan_chat
+from llama_bind.chat.prompt import ChatSource, choose_source
+from llama_bind.params import ChatParams
 from tests.vectors.chat_cases import ChatCase
 
-__all__ = ["Answer", "differences", "read_case", "router_for", "run_case"]
+__all__ = ["Answer", "differences", "plan_for", "read_case", "run_case"]
 
 
 @dataclasses.dataclass
@@ -76,60 +74,31 @@ class Answer:
         return self.content, self.reasoning, [(call.name, call.arguments, call.ended) for call in self.calls]
 
 
+def plan_for(case: ChatCase) -> ChatPlan:
+    """The plan of a request of this kind: prompt and reading, from the template alone."""
+    options = ChatParams(
+        tools=list(case.tools) or None,
+        tool_choice=case.tool_choice if case.tools else None,
+        # The cases are about reading: where one expects two calls it must not matter what the template can show.
+        parallel_tool_calls=True if case.tools else None,
+        # llama.cpp tells it to templates that know the word, and to no others.
+        enable_thinking=case.thinking if "enable_thinking" in case.source or not case.thinking else None,
+        reasoning_format=case.reasoning_format,
+        continue_final_message=True if case.continues != "none" else None,
+        add_generation_prompt=case.generation_prompt,
+    )
+    return plan_chat(_source(case.source), case.messages, options)
+
+
 @functools.cache
-def _template(source: str) -> ChatTemplate:
-    return ChatTemplate(source, "<s>", "</s>")
+def _source(template: str) -> ChatSource:
+    return choose_source(None, template, bos_token="<s>", eos_token="</s>")
 
 
-def _prompt(case: ChatCase, reasoning: Reasoning | None) -> str:
-    """The prompt, with a continued message as the model itself would have begun it."""
-    from llama_bind.chat.messages import check_messages, roles_of, template_messages, without_system
-
-    template = _template(case.source)
-    given = list(case.messages if case.continues == "none" else case.messages[:-1])
-    checked = check_messages(given, roles=roles_of(template.source))
-    shaped = template_messages(checked, developer="developer" in template.source, parts=template.takes_parts)
-    if shaped[0]["role"] == "system" and not template.takes_system:
-        shaped = without_system(shaped)
-    prompt = template.render(
-        shaped, tools=list(case.tools) or None, add_generation_prompt=True, enable_thinking=case.thinking
-    )
-    if case.continues == "none":
-        return prompt
-    last = case.messages[-1]
-    thoughts, content = last.get("reasoning_content", ""), last["content"]
-    if reasoning is not None and thoughts:
-        prompt += "" if reasoning.opened_by(prompt) else reasoning.opening
-        prompt += thoughts + (reasoning.closing if case.continues == "content" else "")
-    return prompt + (content if case.continues == "content" else "")
-
-
-def router_for(case: ChatCase) -> Router:
-    """A new router, as a request of this kind would have it."""
-    reasoning, form = find_reasoning(case.source), find_format(case.source)
-    opened = reasoning.opened_by(_prompt(case, reasoning)) if reasoning is not None else ""
-    if form.reads_reasoning:
-        opened = cast(ChannelFormat, form).opened_by(_prompt(case, reasoning))
-    elif case.continues == "reasoning" and reasoning is not None:
-        # The caller has written of the reasoning; what opened it is no news.
-        opened = " "
-    return Router(
-        form,
-        [_tool(row["function"]) for row in case.tools],
-        reasoning=reasoning,
-        reasoning_format="none" if case.reasoning_format == "none" else "auto",
-        opened=opened,
-        json_text=bool(case.schema),
-    )
-
-
-def _tool(function: dict[str, Any]) -> Tool:
-    return Tool(function["name"], function["parameters"], function["description"])
-
-
-def read_case(case: ChatCase, pieces: Iterable[str]) -> Answer:
-    """Read the case's text, cut into `pieces`."""
-    router, answer = router_for(case), Answer()
+def read_case(case: ChatCase, pieces: Iterable[str], plan: ChatPlan | None = None) -> Answer:
+    """Read the case's text, cut into `pieces`; `plan` as `plan_for` makes it."""
+    plan = plan or plan_for(case)
+    router, answer = plan.reader(json_text=bool(case.schema)), Answer()
     for piece in pieces:
         answer.take(router.feed(piece))
     answer.take(router.finish())
@@ -139,15 +108,17 @@ def read_case(case: ChatCase, pieces: Iterable[str]) -> Answer:
 def run_case(case: ChatCase) -> list[str]:
     """What differs from the expectation, or between the ways to cut the text; nothing for a case that passes."""
     try:
-        whole = read_case(case, [case.text])
+        plan = plan_for(case)
+        whole = read_case(case, [case.text], plan)
         found = differences(case, whole)
         generator = random.Random(case.line)
         for how, pieces in (
             ("character by character", list(case.text)),
             ("in random pieces", _random_pieces(case.text, generator)),
         ):
-            if read_case(case, pieces).without_ids() != whole.without_ids():
-                found.append(f"{how}: {read_case(case, pieces).without_ids()!r}, whole: {whole.without_ids()!r}")
+            cut = read_case(case, pieces, plan)
+            if cut.without_ids() != whole.without_ids():
+                found.append(f"{how}: {cut.without_ids()!r}, whole: {whole.without_ids()!r}")
     except Exception as error:
         return [f"raised {error!r}"]
     return found
