@@ -17,7 +17,7 @@ from llama_bind.version import __version__
 from tests.docs.pages import ROOT, name_of, pages
 
 ALL = [*pages(), ROOT / "CHANGELOG.md"]
-MODULE = re.compile(r"`((?:[a-z_]+/)*[a-z_]+\.py)`")
+MODULE = re.compile(r"`((?:[a-z0-9_]+/)*[a-z0-9_]+\.py)`")
 
 
 def test_every_option_is_on_the_page() -> None:
