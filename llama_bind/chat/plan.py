@@ -7,6 +7,7 @@ output to `ChatPlan.reader()`. Not for: any of that, or ``response_format``.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -174,12 +175,18 @@ def plan_chat(
             opened=opened,
             continues=continues,
             budget=thinking.budget,
-            markers=() if reasoning is None else (reasoning.opening.strip(), reasoning.closing),
+            markers=() if reasoning is None else _tags(reasoning),
         ),
         declared,
         abilities,
         shown=shown,
     )
+
+
+def _tags(reasoning: Reasoning) -> tuple[str, ...]:
+    """The texts of control tokens in the tags of reasoning: of "<|channel>thought" the first part is one."""
+    opening = reasoning.opening.strip()
+    return tuple(dict.fromkeys((opening, *re.findall(r"^<[^<>]+>", opening), reasoning.closing)))
 
 
 def _with_tools(plan: ChatPlan, declared: Declared, abilities: Abilities, *, shown: bool) -> ChatPlan:

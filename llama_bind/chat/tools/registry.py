@@ -32,6 +32,16 @@ class Row(NamedTuple):
 
 ROWS: tuple[Row, ...] = (
     # The more special ones first: what matches first is taken.
+    Row("command_r", "command_r", ("<|START_ACTION|>",), "MARKED"),
+    Row("command_r_plus", "command_r", ("Action:", "<|CHATBOT_TOKEN|>"), "PLUS"),
+    Row("apertus", "apertus", ("<|tools_prefix|>",)),
+    Row("granite", "granite", ("<|tool_call|>", "<|start_of_role|>"), "GRANITE"),
+    Row("phi", "granite", ("<|tool|>", "<|/tool|>"), "PHI"),
+    Row("nemotron", "granite", ("<TOOLCALL>",), "NEMOTRON"),
+    Row("gemma4", "gemma", ("<|tool_call>", "call:"), "GEMMA4"),
+    Row("function_gemma", "gemma", ("<start_function_call>", "call:"), "FUNCTION"),
+    Row("solar", "solar", ("<|tool_call:begin|>",)),
+    Row("hunyuan", "glm", ("<tool_sep", "<arg_key"), "HUNYUAN"),
     Row("seed_oss", "qwen3_coder", ("<seed:tool_call>",), "SEED"),
     Row("qwen3_coder", "qwen3_coder", ("<function=", "<parameter="), "CODER"),
     Row("qwen3_xml", "qwen3_coder", ("<function=", "<parameter=", "<think>")),
