@@ -60,7 +60,8 @@ class Service:
         try:
             llm = await asyncio.to_thread(self._load, on_progress)
         except (LlamaBindError, OSError) as error:
-            self.error = error
+            if not self.closing:  # else it was told to stop
+                self.error = error
             return
         if self.closing:
             await llm.close()
