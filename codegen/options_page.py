@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_bind import params
 from llama_bind.options import Option, options_of
+from llama_bind.server.params import ServerParams
 
 NO_LIMIT = 1e5
 """Limits from here on only keep numbers within what C can hold: not worth a reader's time."""
@@ -37,6 +38,12 @@ SECTIONS: tuple[tuple[str, str, tuple[type[Any], ...]], ...] = (
     ("Chat", "`create_chat_completion` takes these as well, and neither `echo` nor `suffix`.", (params.ChatParams,)),
     ("Infill", "`create_infill` takes these as well, and neither `echo` nor `suffix`.", (params.InfillParams,)),
     ("Beam search", "`beam_search` takes these.", (params.BeamParams,)),
+    (
+        "Server",
+        "`llama-bind serve` and `llama_bind.server.Settings.of` take these, and those of loading; see the "
+        "[server](server.md).",
+        (ServerParams,),
+    ),
     (
         "Tools",
         "`run_tools` and `stream_tools` take these, and what `create_chat_completion` takes but `n` and `best_of`.",

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from llama_bind.cli.models import MODEL_HELP
-from llama_bind.cli.options import ENVIRONMENT, TITLES, add_options, collect
+from llama_bind.cli.options import TITLES, add_options, collect
 from llama_bind.errors import UnsupportedError
 from llama_bind.params import RequestParams, SamplingParams
 from llama_bind.server.config_file import read_config
@@ -26,8 +26,8 @@ TITLES_HERE = {
     **TITLES,
     ServerParams: "server",
 }
-CONFIG = ENVIRONMENT + "CONFIG"
-MODEL = ENVIRONMENT + "MODEL"
+CONFIG = "LLAMA_BIND_CONFIG"
+MODEL = "LLAMA_BIND_MODEL"
 NEEDED = ("fastapi", "uvicorn", "pydantic", "prometheus_client")
 
 

@@ -40,12 +40,19 @@ Each can also come from the environment: `LLAMA_BIND_N_CTX=4096` is `--n-ctx 409
 This page is written by `python -m codegen`.
 """
 
+_SHARED_OPTIONS = """\
+## Options of `run`, `complete` and `serve`
+
+`demo` takes those of sampling. `serve` takes those of sampling and generation as defaults for requests that do not say;
+some of its defaults are others (see [server](server.md)).
+"""
+
 
 def markdown() -> str:
     """The page."""
     parts = [_INTRODUCTION]
     parts += [_command(name) for name in COMMANDS]
-    parts.append("## Options of `run` and `complete`\n\n`demo` takes those of sampling.\n")
+    parts.append(_SHARED_OPTIONS)
     groups = [g for g in command_parser("complete")._action_groups if g.title in _SHARED]
     parts += [f"### {group.title}\n\n{_rows(group._group_actions)}" for group in groups]
     return "\n".join(parts)

@@ -17,6 +17,9 @@ from tests.docs.pages import ROOT
 FOREIGN = frozenset({"cd", "echo", "git", "mypy", "rm", "ruff"})
 """Programs that are not ours and are not checked."""
 
+SERVER = "http://localhost:8000"
+"""Where the documents say that the server is."""
+
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _CONTROL = re.compile(r"[|&;]+")
 _OPTION = re.compile(r"^\s*(?:option|set)\s*\(\s*(\w+)", re.MULTILINE)
@@ -68,6 +71,8 @@ def problem(words: list[str]) -> str | None:
         return None if (ROOT / words[1]).is_file() else f"there is no file {words[1]}"
     if program == "pip":
         return pip_problem(words[1:])
+    if program == "curl":
+        return _curl_problem(words[1:])
     return None if program in FOREIGN else f"{program} is neither ours nor in the list of foreign programs"
 
 
@@ -105,9 +110,14 @@ def _variable_problem(name: str) -> str | None:
 @lru_cache
 def variables() -> frozenset[str]:
     """The environment variables of ours that something reads."""
+    from llama_bind.cli.command_serve import CLASSES
     from llama_bind.cli.options import CALL, ENVIRONMENT, LOAD, flags_of
 
-    found = {ENVIRONMENT + flag.name.upper() for cls in (*LOAD, *CALL) for flag in flags_of(cls)}
+    found = {
+        ENVIRONMENT + flag.name.upper()
+        for cls in (*LOAD, *CALL, *CLASSES)
+        for flag in flags_of(cls, every=cls in CLASSES)
+    }
     for folder in ("llama_bind", "buildsystem"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -130,6 +140,21 @@ def _cli_problem(words: list[str]) -> str | None:
     return None
 
 
+def _curl_problem(words: list[str]) -> str | None:
+    """Whether a curl asks our server for something that it has."""
+    urls = [word for word in words if "://" in word]
+    if len(urls) != 1 or not urls[0].startswith(SERVER + "/"):
+        return f"curl is for {SERVER} only"
+    return None if urls[0].removeprefix(SERVER) in _endpoints() else f"the server has no {urls[0]}"
+
+
+@lru_cache
+def _endpoints() -> frozenset[str]:
+    from llama_bind.server.app import FAMILIES
+
+    return frozenset(getattr(route, "path", "") for family in FAMILIES for route in family.routes().routes)
+
+
 def _make_problem(words: list[str]) -> str | None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     unknown = [w for w in words if not _ASSIGNMENT.fullmatch(w) and w not in targets]
@@ -140,6 +165,8 @@ def _module_problem(module: str, arguments: list[str]) -> str | None:
     """Whether ``python -m module`` exists and its source knows the options. It is not run: some write files."""
     if module == "llama_bind":
         return _cli_problem(arguments)
+    if module == "llama_bind.server":
+        return _cli_problem(["serve", *arguments])
     if module in ("venv", "pytest", "build"):
         return None
     base = ROOT / module.replace(".", "/")

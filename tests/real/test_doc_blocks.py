@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -19,6 +20,7 @@ from tests.core_helpers import model_file
 from tests.docs import shell
 from tests.docs.pages import ROOT, Block, blocks, name_of, pages
 from tests.rerankers import bert_reranker
+from tests.server_process import serving
 
 RUNNER = ROOT / "tests" / "docs" / "run_blocks.py"
 SHELLS = ("sh", "bash", "console")
@@ -75,10 +77,25 @@ def run(arguments: list[str], folder: Path, given: str = "") -> subprocess.Compl
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Where the server is that the blocks name: not on its usual port, which may be taken."""
+    with serving("--n-threads", "1", "--n-ctx", "1024") as running:
+        running.lines.get(timeout=120)
+        yield running.base
+
+
 @pytest.mark.parametrize("page", PYTHON_PAGES)
-def test_python_blocks_run(page: Path, folder: Path) -> None:
+def test_python_blocks_run(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
+    asks = any(shell.SERVER in b.text for b in blocks(page) if b.language == "python")
+    base = request.getfixturevalue("server") if asks else ""
     jobs = [
-        [b.place.split(":")[0], b.line, b.text, name_of(page) in STANDALONE_PAGES or b.text.startswith(STANDALONE)]
+        [
+            b.place.split(":")[0],
+            b.line,
+            b.text.replace(shell.SERVER, base),
+            name_of(page) in STANDALONE_PAGES or b.text.startswith(STANDALONE),
+        ]
         for b in blocks(page)
         if b.language == "python"
     ]
@@ -134,6 +151,17 @@ def test_cheap_commands_run(folder: Path) -> None:
         assert result.stdout.strip()
 
 
+def test_curl_is_answered(server: str, folder: Path) -> None:
+    asked = 0
+    for page in pages():
+        for words in (words for block in blocks(page) for words in commands_of(block) if words[0] == "curl"):
+            result = run([words[0], "-sS", *(word.replace(shell.SERVER, server) for word in words[1:])], folder)
+            assert result.returncode == 0, result.stderr
+            assert "error" not in json.loads(result.stdout), result.stdout
+            asked += 1
+    assert asked
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_build_options_and_variables_exist(page: Path) -> None:
     """Also those outside of blocks, as in the table of GPUs."""
@@ -161,6 +189,8 @@ def test_build_options_and_variables_exist(page: Path) -> None:
         "python -m codegen.nothing",
         "python missing.py",
         "curl https://example.com",
+        "curl http://localhost:8000/v1/chat/completion",
+        "python -m llama_bind.server --n-ctxx 5",
     ],
 )
 def test_a_wrong_command_is_seen(command: str) -> None:
