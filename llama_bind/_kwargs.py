@@ -252,6 +252,16 @@ class CompletionKwargs(TypedDict, total=False):
     """Texts of which the output must be one."""
     lark: str | None
     """A grammar in llguidance's dialect of Lark that the output must follow."""
+    response_format: Any
+    """Form of the output: OpenAI's json_object or json_schema, or a type, parsed into it."""
+    json_schema: Any
+    """A JSON Schema (or its text, or a type) that the output must meet."""
+    strict: bool | None
+    """Refuse schemas that cannot be enforced whole; else check the output."""
+    json_whitespace: str | None
+    """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
+    schema_formats: str | None
+    """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -385,6 +395,16 @@ class ChatKwargs(TypedDict, total=False):
     """Texts of which the output must be one."""
     lark: str | None
     """A grammar in llguidance's dialect of Lark that the output must follow."""
+    response_format: Any
+    """Form of the output: OpenAI's json_object or json_schema, or a type, parsed into it."""
+    json_schema: Any
+    """A JSON Schema (or its text, or a type) that the output must meet."""
+    strict: bool | None
+    """Refuse schemas that cannot be enforced whole; else check the output."""
+    json_whitespace: str | None
+    """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
+    schema_formats: str | None
+    """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -561,6 +581,16 @@ class InfillKwargs(TypedDict, total=False):
     """Texts of which the output must be one."""
     lark: str | None
     """A grammar in llguidance's dialect of Lark that the output must follow."""
+    response_format: Any
+    """Form of the output: OpenAI's json_object or json_schema, or a type, parsed into it."""
+    json_schema: Any
+    """A JSON Schema (or its text, or a type) that the output must meet."""
+    strict: bool | None
+    """Refuse schemas that cannot be enforced whole; else check the output."""
+    json_whitespace: str | None
+    """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
+    schema_formats: str | None
+    """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -723,6 +753,16 @@ class ToolRunKwargs(TypedDict, total=False):
     """Texts of which the output must be one."""
     lark: str | None
     """A grammar in llguidance's dialect of Lark that the output must follow."""
+    response_format: Any
+    """Form of the output: OpenAI's json_object or json_schema, or a type, parsed into it."""
+    json_schema: Any
+    """A JSON Schema (or its text, or a type) that the output must meet."""
+    strict: bool | None
+    """Refuse schemas that cannot be enforced whole; else check the output."""
+    json_whitespace: str | None
+    """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
+    schema_formats: str | None
+    """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None

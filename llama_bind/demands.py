@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from llama_bind.chat.plan import ChatPlan
     from llama_bind.chat.tools.base import ToolGrammar
     from llama_bind.core.vocab import Vocab
+    from llama_bind.params import RequestParams
     from llama_bind.structured.matcher import Compiler
+    from llama_bind.structured.response_format import Form
 
-__all__ = ["constraints_of", "read_demand"]
+__all__ = ["constraints_of", "read_demand", "read_form"]
 
 
 def read_demand(
@@ -63,6 +65,22 @@ def read_demand(
         if name == "grammar" and spec.lark:
             call = dataclasses.replace(call, sampling=dataclasses.replace(call.sampling, grammar=None))
     return call, _with_reasoning(spec, plan)
+
+
+def read_form(request: RequestParams) -> Form | None:
+    """The form of the answer that `response_format` or `json_schema` asks for; None for any text.
+
+    Raises:
+        InputError, SchemaError, UnsupportedError: see `structured.response_format.read_form`.
+    """
+    if request.response_format is None and request.json_schema is None:
+        return None
+    from llama_bind.structured import response_format
+
+    options: Any = {"whitespace": request.json_whitespace, "formats": request.schema_formats}
+    return response_format.read_form(
+        request.response_format, request.json_schema, strict=request.strict, **options
+    )
 
 
 def _same(spec: Spec) -> Spec:
@@ -109,8 +127,10 @@ def _makers(call: Call, vocab: Vocab) -> dict[str, Callable[[], Spec]]:
 
 def _gbnf(grammar: Any, vocab: Vocab) -> Spec:
     from llama_bind.structured.gbnf_lark import gbnf_spec
-    from llama_bind.structured.grammar import checked
+    from llama_bind.structured.grammar import LlamaGrammar, checked
 
+    if isinstance(grammar, LlamaGrammar) and grammar.spec is not None:
+        return grammar.spec
     source = checked(grammar)
 
     def token_of(text: str) -> int | None:

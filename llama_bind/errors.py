@@ -270,7 +270,9 @@ class SchemaError(InputError):
     stands in ("" for the outermost).
     """
 
-    def __init__(self, message: str, *, keyword: str = "", path: str = "", param: str | None = "response_format") -> None:
+    def __init__(
+        self, message: str, *, keyword: str = "", path: str = "", param: str | None = "response_format"
+    ) -> None:
         at = f"at {path!r}, " if path else ""
         super().__init__(f"JSON Schema: {at}{keyword + ': ' if keyword else ''}{message}", param=param)
         self.keyword = keyword

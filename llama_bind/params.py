@@ -290,6 +290,19 @@ class RequestParams:
     regex: str | None = option(None, "A pattern (as of Rust's regex crate) that the whole output must match.")
     choice: Sequence[str] | None = option(None, "Texts of which the output must be one.", cli=False)
     lark: str | None = option(None, "A grammar in llguidance's dialect of Lark that the output must follow.")
+    response_format: Any = option(
+        None, "Form of the output: OpenAI's json_object or json_schema, or a type, parsed into it.", cli=False
+    )
+    json_schema: Any = option(None, "A JSON Schema (or its text, or a type) that the output must meet.", cli=False)
+    strict: bool = option(True, "Refuse schemas that cannot be enforced whole; else check the output.", cli=False)
+    json_whitespace: str = option(
+        "fixed", "In JSON of a schema: a space after , and : (fixed), none (compact), or any (free).", cli=False,
+        choices=("fixed", "compact", "free"),
+    )  # fmt: skip
+    schema_formats: str = option(
+        "known", "Formats of strings to enforce: known ones, none (ignore), or all (required).", cli=False,
+        choices=("known", "ignore", "required"),
+    )  # fmt: skip
     allowed_token_ids: Sequence[int] | None = option(
         None, "The only tokens that may be chosen; those that end the text too only if listed.", cli=False
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from llama_bind.types import Completion, CompletionLogprobs, CompletionUsage, TimingsDict
+from llama_bind.types import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage, TimingsDict
 from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
 
 __all__ = ["Shape", "TextShape", "timings_dict", "usage_dict"]
@@ -100,7 +101,10 @@ class Shape:
 
 
 class TextShape(Shape):
-    """Completions. `echo` is put before each text, `prompt_logprobs` (known once the prompt is computed) with it."""
+    """Completions. `echo` is put before each text, `prompt_logprobs` (known once the prompt is computed) with it.
+
+    `parse` makes entries of a choice from its text and finish reason; None for none.
+    """
 
     prefix = "cmpl"
 
@@ -113,9 +117,11 @@ class TextShape(Shape):
         logprobs: bool = False,
         best: int | None = None,
         prompt_logprobs: Callable[[], Sequence[TokenLogprob | None]] = tuple,
+        parse: Callable[[str, str], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(model, n, best)
         self.echo = echo
+        self._parse = parse
         self.logprobs = logprobs
         self.prompt_logprobs = prompt_logprobs
         self.offsets = [0] * n
@@ -126,16 +132,17 @@ class TextShape(Shape):
         prompt_logprobs = self.prompt_logprobs()
         result = self._chunk()
         for index, made in enumerate(self.order()):
-            text = self.echo + "".join(p.text for p in self.pieces[made])
+            text = "".join(p.text for p in self.pieces[made])
             entries = [*prompt_logprobs, *(e for p in self.pieces[made] for e in p.logprobs)]
-            result["choices"].append(
-                {
-                    "text": text,
-                    "index": index,
-                    "logprobs": self._logprobs(made, entries) if self.logprobs else None,
-                    "finish_reason": self.finishes[made].reason,
-                }
-            )
+            choice: CompletionChoice = {
+                "text": self.echo + text,
+                "index": index,
+                "logprobs": self._logprobs(made, entries) if self.logprobs else None,
+                "finish_reason": self.finishes[made].reason,
+            }
+            if self._parse is not None:
+                choice.update(self._parse(text, self.finishes[made].reason))  # type: ignore[typeddict-item]
+            result["choices"].append(choice)
         result["usage"] = self.usage()
         result["timings"] = self.timings()
         result["seed"] = self.finishes[0].seed

@@ -15,7 +15,7 @@ from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
 from llama_bind.calls import Call, Seeds, read_call, split, token_ids
 from llama_bind.chat_results import ChatShape
 from llama_bind.chats import ChatReader
-from llama_bind.demands import read_demand
+from llama_bind.demands import read_demand, read_form
 from llama_bind.drafting import Drafting
 from llama_bind.embeddings import EmbeddingReader, in_windows
 from llama_bind.errors import ClosedError, ContextOverflowError, InputError, UnsupportedError
@@ -194,7 +194,8 @@ class Session:
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
         echo_logprobs = call.request.echo and with_logprobs
-        call, demand = read_demand(call, self.vocab)
+        form = read_form(call.request)
+        call, demand = read_demand(call, self.vocab, response_format=form.spec if form else None)
         rules = read_rules(call, self.vocab, self.prompts)
         requests = call.requests(
             tokens,
@@ -206,17 +207,19 @@ class Session:
             constraint=demand,
         )
         name = call.request.model or self.model_path
-        shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best)
+        parse = form.parse if form else None
+        shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best, parse=parse)
         return Prepared(requests, shape, call.include_usage)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Prepared[ChatShape]:
         """Prepare `create_chat_completion`; `options` with stream."""
         call = read_call(options, self.defaults, "create_chat_completion()", chat=True)
-        conversation = self.chats.read(messages, call.chat)
+        form = read_form(call.request)
+        conversation = self.chats.read(messages, call.chat, forced=form is not None)
         plan = conversation.plan
         seed = self.seeds.next(call.sampling.seed)
         proposer, n_draft = self.drafting.of(call.request.n_draft)
-        call, demand = read_demand(call, self.vocab, plan)
+        call, demand = read_demand(call, self.vocab, plan, response_format=form.spec if form else None)
         requests = call.requests(
             conversation.tokens,
             seed,
@@ -234,6 +237,7 @@ class Session:
             best=call.best,
             reader=functools.partial(plan.reader, streaming=call.request.stream),
             legacy=plan.legacy,
+            parse=form.parse if form else None,
         )
         return Prepared(requests, shape, call.include_usage)
 

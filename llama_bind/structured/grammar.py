@@ -1,4 +1,4 @@
-"""`LlamaGrammar`: a GBNF grammar that was checked when it was made.
+"""`LlamaGrammar`: a GBNF grammar that was checked when it was made, or one made of a JSON Schema.
 
 Not for: running it (``core.sampler`` does), or the formats that become token masks without GBNF.
 """
@@ -8,32 +8,61 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_bind.errors import GrammarError
 from llama_bind.structured import gbnf
+
+if TYPE_CHECKING:
+    from llama_bind.structured.spec import Spec
 
 __all__ = ["LlamaGrammar", "checked"]
 
 
 class LlamaGrammar:
-    """A GBNF grammar, checked. Give it as ``grammar=`` to a completion.
+    """A grammar, checked. Give it as ``grammar=`` to a completion.
 
     Attributes:
-        text: The grammar's source.
+        text: The grammar's source: GBNF, or Lark where it was made of a schema.
         root: The rule where the output starts.
-        parsed: Its rules, as llama.cpp numbers them.
+        parsed: Its rules, as llama.cpp numbers them; not there where it was made of a schema.
+        spec: None, or what it demands where it was made of a schema.
 
     Raises:
         GrammarError: the text is not a grammar that llama.cpp can run: says line, column and what to do.
     """
 
-    __slots__ = ("parsed", "root", "text")
+    __slots__ = ("parsed", "root", "spec", "text")
 
     def __init__(self, text: str, root: str = "root") -> None:
         self.parsed = gbnf.parse(text, root)
         self.text = text
         self.root = root
+        self.spec: Spec | None = None
+
+    @classmethod
+    def from_json_schema(
+        cls, schema: Any, *, json_whitespace: Any = "fixed", schema_formats: Any = "known"
+    ) -> LlamaGrammar:
+        """Make a grammar of all JSON that a schema holds for. llguidance runs it, not llama.cpp's own sampler.
+
+        Args:
+            schema: A mapping, True, False, or JSON text.
+            json_whitespace: "fixed", "compact" or "free", see the option of that name.
+            schema_formats: "known", "ignore" or "required", see the option of that name.
+
+        Raises:
+            SchemaError: no schema, nothing meets it, or no grammar can enforce all of it.
+        """
+        from llama_bind.structured.response_format import schema_spec
+
+        return cls._of(schema_spec(schema, whitespace=json_whitespace, formats=schema_formats))
+
+    @classmethod
+    def _of(cls, spec: Spec) -> LlamaGrammar:
+        grammar = cls.__new__(cls)
+        grammar.text, grammar.root, grammar.spec = spec.lark, spec.start, spec
+        return grammar
 
     @classmethod
     def from_string(cls, grammar: str, root: str = "root") -> LlamaGrammar:
@@ -70,17 +99,21 @@ class LlamaGrammar:
     def __repr__(self) -> str:
         return f"LlamaGrammar({self.text if len(self.text) <= 60 else self.text[:57] + '...'!r}, root={self.root!r})"
 
-    def __reduce__(self) -> tuple[type[LlamaGrammar], tuple[str, str]]:
-        return LlamaGrammar, (self.text, self.root)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (LlamaGrammar, (self.text, self.root)) if self.spec is None else (LlamaGrammar._of, (self.spec,))
 
 
 def checked(grammar: Any) -> LlamaGrammar:
-    """What a caller gives as a grammar: text, of which the latest ones are kept checked, or a grammar.
+    """What a caller gives as a GBNF grammar: text, of which the latest ones are kept checked, or a grammar.
 
     Raises:
-        GrammarError: it is neither, or as for `LlamaGrammar`.
+        GrammarError: it is neither, made of a schema, or as for `LlamaGrammar`.
     """
     if isinstance(grammar, LlamaGrammar):
+        if grammar.spec is not None:
+            raise GrammarError(
+                "a grammar made of a JSON Schema runs on llguidance only: leave grammar_backend as it is"
+            )
         return grammar
     if not isinstance(grammar, str):
         raise GrammarError(f"grammar must be GBNF text or a LlamaGrammar, not {type(grammar).__name__}")

@@ -31,7 +31,7 @@ MAX_KEPT = 128
 
 @dataclasses.dataclass(frozen=True)
 class Unchecked:
-    """A keyword that the grammar does not enforce: `path` is the JSON pointer of the schema it stands in, `why` words."""
+    """A keyword that is not enforced: `path` is the JSON pointer of the schema it stands in, `why` words."""
 
     keyword: str
     path: str

@@ -106,5 +106,3 @@ def _unique(rules: Rules, shape: Arrays) -> Expr:
     rules.raw.append(f"{name}::_: " + "\n  | ".join(lines))
     first = alt(("raw", f"{literal(value)} {name}::{1 << bit}") for bit, value in enumerate(values))
     return seq(rules.open_array, first if shape.least else opt(first), rules.close_array)
-
-

@@ -50,7 +50,9 @@ class Beyond(Exception):  # noqa: N818 - no error: the way to say that a keyword
     def error(self) -> SchemaError:
         path = "" if self.place is None else self.place.path
         return SchemaError(
-            f"{self.why}; use strict=False to have the result checked against it instead", keyword=self.keyword, path=path
+            f"{self.why}; use strict=False to have the result checked against it instead",
+            keyword=self.keyword,
+            path=path,
         )
 
 
@@ -200,7 +202,9 @@ class Document:
         reference = place.schema[keyword]
         if not isinstance(reference, str):
             raise SchemaError("a reference is text", keyword=keyword, path=place.path)
-        uri, fragment = urldefrag(place.base + reference if reference.startswith("#") else urljoin(place.base, reference))
+        uri, fragment = urldefrag(
+            place.base + reference if reference.startswith("#") else urljoin(place.base, reference)
+        )
         fragment = unquote(fragment)
         resource = self._resources.get(uri)
         if resource is None or (fragment and not fragment.startswith("/")):
@@ -223,7 +227,9 @@ class Document:
         target = self.follow(place, keyword)
         name = urldefrag(place.schema[keyword]).fragment
         mark = "$recursiveAnchor" if keyword == "$recursiveRef" else "$dynamicAnchor"
-        marked = [other for other in self._places.values() if mark in other.schema and other.schema[mark] in (name, True)]
+        marked = [
+            other for other in self._places.values() if mark in other.schema and other.schema[mark] in (name, True)
+        ]
         if len(marked) > 1 and any(other is target for other in marked):
             raise Beyond(keyword, place, "where the reference leads depends on the way there")
         return target

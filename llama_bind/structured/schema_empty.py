@@ -33,8 +33,8 @@ class _Bytes:
 
 @functools.cache
 def byte_tokenizer() -> LLTokenizer:
-    """llguidance's tokenizer of single bytes; 256 is the end."""
-    from llguidance import LLTokenizer, TokenizerWrapper  # type: ignore[attr-defined]
+    """The tokenizer of single bytes, as llguidance has it; 256 is the end."""
+    from llguidance import LLTokenizer, TokenizerWrapper
 
     wrapped: Any = TokenizerWrapper(_Bytes())
     return LLTokenizer(wrapped, n_vocab=257, eos_token=_END, slices=[])

@@ -80,7 +80,7 @@ class Expander:
             seen.add(target)
             alone = target.draft <= 7 or not any(
                 keyword != "$ref" and self._holding(members.GROUPS.get(keyword, keyword), target) is not None
-                for keyword in target.schema
+                for keyword in map(str, target.schema)
             )
             if not alone or any(keyword in target.schema for keyword in _LAST):
                 return target, held
@@ -100,7 +100,9 @@ class Expander:
             self._unions[key] = self._hold(place) if held else _unseen(self._break(place))
         union = self._unions[key]
         if union is None:
-            raise SchemaError("the reference leads back to itself, and to nothing else", keyword="$ref", path=place.path)
+            raise SchemaError(
+                "the reference leads back to itself, and to nothing else", keyword="$ref", path=place.path
+            )
         return union
 
     def _checked(self, union: Union, place: Place, keyword: str) -> Union:
@@ -125,9 +127,7 @@ class Expander:
             done.add(name)
             result = self._checked(meet(result, self._tried(keyword, place, handler)), place, keyword)
         if any(keyword in schema for keyword in _LAST):
-            unseen = [
-                demand(self.document.child(place, keyword)) if keyword in schema else None for keyword in _LAST
-            ]
+            unseen = [demand(self.document.child(place, keyword)) if keyword in schema else None for keyword in _LAST]
             result = members.evaluated(result, *unseen)
         return result
 
@@ -205,7 +205,7 @@ class Expander:
         return [demand(self.document.child(place, keyword, at)) for at in range(len(listed))]
 
     def _not(self, wanted: Demand) -> Demand:
-        return members.negation(self.document, wanted)
+        return members.negation(wanted)
 
     def _all(self, place: Place, keyword: str, held: bool) -> Union:
         result = ANYTHING
@@ -245,7 +245,9 @@ class Expander:
         for branch in branches:
             none = self._checked(meet(none, self.expand(self._not(branch))), place, "oneOf")
         shared = self._shared(branches)
-        pairs = [both(branches[at], branches[other]) for at in range(len(branches)) for other in shared[at] if other < at]
+        pairs = [
+            both(branches[at], branches[other]) for at in range(len(branches)) for other in shared[at] if other < at
+        ]
         return join([none, *(self.expand(pair) for pair in pairs)])
 
     def _conditional(self, place: Place, held: bool) -> Union:

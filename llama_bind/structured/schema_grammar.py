@@ -25,6 +25,7 @@ def text(value: str) -> Expr:
 
 
 def term(name: str) -> Expr:
+    """What the terminal of this name matches."""
     return ("term", name)
 
 
@@ -61,10 +62,12 @@ def times(expr: Expr, low: int, high: int | None) -> Expr:
 
 
 def opt(expr: Expr) -> Expr:
+    """Once or not at all."""
     return times(expr, 0, 1)
 
 
 def many(expr: Expr) -> Expr:
+    """Any number of times."""
     return times(expr, 0, None)
 
 
@@ -170,11 +173,11 @@ class Grammar:
         if kind == "seq":
             if not expr[1]:
                 return '""'
-            body = " ".join(self._written(part, names, order, used) for part in expr[1])
-            return body if top else f"({body})"
+            joined = " ".join(self._written(part, names, order, used) for part in expr[1])
+            return joined if top else f"({joined})"
         if kind == "alt":
-            body = " | ".join(self._written(part, names, order, used) for part in expr[1])
-            return body if top else f"({body})"
+            joined = " | ".join(self._written(part, names, order, used) for part in expr[1])
+            return joined if top else f"({joined})"
         inner = self._written(expr[1], names, order, used)
         low, high = expr[2], expr[3]
         mark = {(0, 1): "?", (0, None): "*", (1, None): "+"}.get((low, high))

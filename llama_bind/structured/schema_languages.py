@@ -162,9 +162,7 @@ def _variants(node: Node) -> list[tuple[bool, Node, bool]]:
     return result
 
 
-def _joined(
-    left: tuple[bool, Node, bool], right: tuple[bool, Node, bool]
-) -> tuple[bool, Node, bool] | None:
+def _joined(left: tuple[bool, Node, bool], right: tuple[bool, Node, bool]) -> tuple[bool, Node, bool] | None:
     """`left`, then `right`; None where an edge between them makes that impossible."""
     start, before, ended = left
     starts, after, end = right

@@ -135,6 +135,7 @@ def _language(language: Language) -> str:
 
 
 def any_of(languages: Languages) -> str:
+    """The regular expression, in Lark, of the strings that some of the languages has, quotes included."""
     return _language(languages[0]) if len(languages) == 1 else f"({' | '.join(map(_language, languages))})"
 
 

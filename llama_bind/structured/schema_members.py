@@ -74,24 +74,24 @@ def other_members(document: Document, place: Place) -> Union:
     group = _group(document, place)
     found = [
         Objects((Group(((name, value),), seen=False),), (name,))
-        for name, value in _negated(document, group.names)
+        for name, value in _negated(group.names)
         if value != FALSE
     ]
-    for languages, value in _negated(document, group.patterns):
+    for languages, value in _negated(group.patterns):
         if value != FALSE:
             found.append(Objects(some=(Some(value, within=languages),)))
-    for _, value in _negated(document, [("", group.others)] if group.others is not None else []):
+    for _, value in _negated([("", group.others)] if group.others is not None else []):
         if value != FALSE:
             names = frozenset(name for name, _ in group.names)
             found.append(Objects(some=(Some(value, None, names, tuple(languages for languages, _ in group.patterns)),)))
     return Union(objects=tuple(found))
 
 
-def _negated(document: Document, pairs: Iterable[tuple[Any, Demand]]) -> list[tuple[Any, Demand]]:
-    return [(key, negation(document, value)) for key, value in pairs]
+def _negated(pairs: Iterable[tuple[Any, Demand]]) -> list[tuple[Any, Demand]]:
+    return [(key, negation(value)) for key, value in pairs]
 
 
-def negation(document: Document, value: Demand) -> Demand:
+def negation(value: Demand) -> Demand:
     """The demand that a demand of at most one schema is not met."""
     if not value:
         return FALSE
@@ -163,13 +163,13 @@ def other_items(document: Document, place: Place) -> Union:
     shape = _array(document, place)
     found: list[Arrays] = []
     for at, value in enumerate(shape.first):
-        broken = negation(document, value)
+        broken = negation(value)
         if broken != FALSE:
             found.append(Arrays(((),) * at + (broken,), least=at + 1, seen=0))
     if shape.rest == FALSE:
         found.append(Arrays(least=len(shape.first) + 1, seen=0))
     elif shape.rest and not shape.first:
-        found.append(Arrays(contains=((negation(document, shape.rest), 1, None),), seen=0))
+        found.append(Arrays(contains=((negation(shape.rest), 1, None),), seen=0))
     elif shape.rest:
         raise Beyond("items", place, "that an item after the first ones breaks a schema cannot be put into a grammar")
     return Union(arrays=tuple(found))
@@ -196,7 +196,7 @@ def no_contains(document: Document, place: Place) -> Union:
     most = count(place, "maxContains") if "maxContains" in place.schema else None
     found = [Arrays(contains=((value, 0, least - 1),))] if least > 1 else []
     if least == 1:
-        found = [Arrays(rest=negation(document, value), seen=0)] if value else [Arrays(most=0)]
+        found = [Arrays(rest=negation(value), seen=0)] if value else [Arrays(most=0)]
     if most is not None:
         found.append(Arrays(contains=((value, most + 1, None),)))
     return Union(arrays=tuple(found))
@@ -332,10 +332,12 @@ _BREAKS: dict[str, Handler] = {
 
 
 def holds(keyword: str) -> Handler | None:
+    """What the values are for which a keyword (or group of keywords) of these kinds holds."""
     return _HOLDS.get(keyword)
 
 
 def breaks(keyword: str) -> Handler | None:
+    """What the values are for which it does not."""
     return _BREAKS.get(keyword)
 
 

@@ -56,7 +56,8 @@ def _one(rules: Rules, shape: Objects) -> Expr:
         return NEVER
     try:
         if shape.some:
-            inner = _with_special(rules, shape, items, others, _specials(rules, shape, allowed, names, rest), least, most)
+            special = _special(rules, shape, allowed, names) if rest else NEVER
+            inner = _with_special(rules, items, others, special, least, most)
         else:
             inner = _members(rules, items, others, least, most)
     except Beyond as beyond:
@@ -65,18 +66,25 @@ def _one(rules: Rules, shape: Objects) -> Expr:
     return seq(rules.open_object, inner, rules.close_object)
 
 
-def _specials(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], rest: bool) -> Expr:
+def _special(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str]) -> Expr:
     """The member without a name of its own that must be there."""
     if len(shape.some) > 1:
         raise Beyond("", None, "that several members break schemas cannot be put into a grammar")
-    return _others(rules, shape, allowed, names, shape.some[0]) if rest else NEVER
+    return _others(rules, shape, allowed, names, shape.some[0])
 
 
 def _with_special(
-    rules: Rules, shape: Objects, items: list[tuple[Expr, bool]], others: Expr, special: Expr, least: int, most: int | None
+    rules: Rules,
+    items: list[tuple[Expr, bool]],
+    others: Expr,
+    special: Expr,
+    least: int,
+    most: int | None,
 ) -> Expr:
     if most is not None or least > 1:
-        raise Beyond("minProperties" if most is None else "maxProperties", None, "members of two kinds cannot be counted")
+        raise Beyond(
+            "minProperties" if most is None else "maxProperties", None, "members of two kinds cannot be counted"
+        )
     separator = rules.separator
     return _free(rules, items, seq(many(seq(others, separator)), special, many(seq(separator, others))), True)
 
@@ -91,9 +99,7 @@ def _names(shape: Objects, allowed: Sequence[Strings]) -> tuple[list[str], bool]
     return list(names), True
 
 
-def _others(
-    rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], special: Some | None
-) -> Expr:
+def _others(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], special: Some | None) -> Expr:
     """A member whose name is none of `names`; where `special` is one, a member that is meant by it."""
     patterns = list(dict.fromkeys(languages for group in shape.groups for languages, _ in group.patterns))
     options = []
@@ -123,9 +129,7 @@ def _kinds(patterns: tuple[Languages, ...]) -> list[list[Languages]]:
         return [[], *([pattern] for pattern in patterns)]
     if len(patterns) > MAX_PATTERNS:
         raise Beyond("patternProperties", None, f"more than {MAX_PATTERNS} patterns for one object's names")
-    return [
-        [pattern for at, pattern in enumerate(patterns) if bits >> at & 1] for bits in range(1 << len(patterns))
-    ]
+    return [[pattern for at, pattern in enumerate(patterns) if bits >> at & 1] for bits in range(1 << len(patterns))]
 
 
 @functools.lru_cache(64)

@@ -7,7 +7,7 @@ caller gives as ``regex=`` are Rust's.
 from __future__ import annotations
 
 import dataclasses
-from typing import NoReturn, Union
+from typing import NoReturn
 
 __all__ = ["ANY", "EMPTY", "Alt", "Cat", "Chars", "Edge", "Look", "Node", "PatternError", "Rep", "parse", "text_of"]
 
@@ -36,16 +36,22 @@ class Chars:
 
 @dataclasses.dataclass(frozen=True)
 class Cat:
+    """One after the other."""
+
     parts: tuple[Node, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Alt:
+    """One of these."""
+
     options: tuple[Node, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Rep:
+    """`low` to `high` times in a row (None: without end)."""
+
     node: Node
     low: int
     high: int | None
@@ -67,7 +73,7 @@ class Look:
     node: Node
 
 
-Node = Union[Chars, Cat, Alt, Rep, Edge, Look]
+Node = Chars | Cat | Alt | Rep | Edge | Look
 
 EMPTY = Cat(())
 ANY = Rep(Chars((), negated=True), 0, None)
@@ -83,9 +89,10 @@ _CLASSES = {"d": _DIGIT, "w": _WORD, "s": _SPACE}
 _LINE_ENDS: tuple[Range, ...] = ((10, 10), (13, 13), (0x2028, 0x2029))
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13, "0": 0}
 _CATEGORIES = {
-    "Letter": "L", "Uppercase_Letter": "Lu", "Lowercase_Letter": "Ll", "Titlecase_Letter": "Lt", "Modifier_Letter": "Lm",
-    "Other_Letter": "Lo", "Mark": "M", "Number": "N", "Decimal_Number": "Nd", "Letter_Number": "Nl", "Other_Number": "No",
-    "Punctuation": "P", "Symbol": "S", "Separator": "Z", "Space_Separator": "Zs", "Other": "C", "Control": "Cc",
+    "Letter": "L", "Uppercase_Letter": "Lu", "Lowercase_Letter": "Ll", "Titlecase_Letter": "Lt",
+    "Modifier_Letter": "Lm", "Other_Letter": "Lo", "Mark": "M", "Number": "N", "Decimal_Number": "Nd",
+    "Letter_Number": "Nl", "Other_Number": "No", "Punctuation": "P", "Symbol": "S", "Separator": "Z",
+    "Space_Separator": "Zs", "Other": "C", "Control": "Cc",
 }  # fmt: skip
 _SHORT = frozenset(_CATEGORIES.values()) | {
     "Mn", "Mc", "Me", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zl", "Zp", "Cf", "Co",

@@ -29,7 +29,7 @@ class Rules:
     Args:
         expander: Of its document.
         prefix: Begins all names.
-        whitespace: "fixed": ``, `` and ``: ``; "compact": none; "free": what JSON allows, up to 40 characters at a place.
+        whitespace: See `compile_schema`.
     """
 
     def __init__(self, expander: Expander, prefix: str, whitespace: str) -> None:
@@ -61,7 +61,7 @@ class Rules:
         self.expander.leave_out(Beyond(beyond.keyword, place, beyond.why))
 
     def negation(self, wanted: Demand) -> Demand:
-        return negation(self.expander.document, wanted)
+        return negation(wanted)
 
     def value(self, wanted: Demand) -> Expr:
         """The rule for values that meet a demand."""
@@ -130,14 +130,13 @@ class Rules:
         return written
 
 
-
 def point(shape: Numbers) -> bool:
     return shape.low is not None and shape.low == shape.high
 
 
 def origin(expander: Expander, wanted: Demand, keyword: str) -> Place | None:
     """The schema among those of a demand, and those that they apply to the same value, that has a keyword."""
-    waiting = [place for place, _ in wanted]
+    waiting: list[Place] = [place for place, _ in wanted]
     seen: set[int] = set()
     for place in waiting:  # grows on the way
         schema = place.schema
@@ -154,7 +153,8 @@ def origin(expander: Expander, wanted: Demand, keyword: str) -> Place | None:
             waiting += [document.child(place, inner, at) for at in range(len(schema.get(inner, ())))]
         if "$ref" in schema:
             waiting.append(document.follow(place, "$ref"))
-    return wanted[0][0] if wanted else None
+    first: Place | None = wanted[0][0] if wanted else None
+    return first
 
 
 def whole(expander: Expander) -> Demand:

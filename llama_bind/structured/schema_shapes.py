@@ -56,18 +56,14 @@ class Numbers:
     def meet(self, other: Numbers) -> Numbers | None:
         if None not in (self.integer, other.integer) and self.integer != other.integer:
             return None
-        low, open_low = max(
-            ((s.low, s.open_low) for s in (self, other) if s.low is not None), default=(None, False)
-        )
-        high, shut = min(
-            ((s.high, not s.open_high) for s in (self, other) if s.high is not None), default=(None, True)
-        )
+        low, open_low = max(((s.low, s.open_low) for s in (self, other) if s.low is not None), default=(None, False))
+        high, shut = min(((s.high, not s.open_high) for s in (self, other) if s.high is not None), default=(None, True))
         integer = self.integer if other.integer is None else other.integer
         multiples = tuple(dict.fromkeys(self.multiples + other.multiples))
         return Numbers(low, high, open_low, not shut, integer, multiples).known()
 
     def known(self) -> Numbers | None:
-        """This, None where it is plainly empty."""
+        """The shape itself, None where it is plainly empty."""
         if self.low is None or self.high is None:
             return self
         if self.low > self.high or (self.low == self.high and (self.open_low or self.open_high)):
@@ -118,7 +114,7 @@ class Strings:
         ).known()
 
     def known(self) -> Strings | None:
-        """This, None where it is plainly empty; the texts of `only` that everything else allows."""
+        """The shape itself, None where it is plainly empty; the texts of `only` that everything else allows."""
         if self.only is not None:
             texts = tuple(text for text in self.only if self.has(text))
             return Strings(only=texts) if texts else None
@@ -152,9 +148,7 @@ class Arrays:
 
     def meet(self, other: Arrays) -> Arrays | None:
         count = max(len(self.first), len(other.first))
-        first = tuple(
-            both(self.item(at), other.item(at)) for at in range(count)
-        )
+        first = tuple(both(self.item(at), other.item(at)) for at in range(count))
         result = Arrays(
             first,
             both(self.rest, other.rest),
@@ -185,7 +179,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Some:
-    """At least one member must be there: its name in `within` (None: any but `names` and `patterns`), its value `value`."""
+    """A member that must be there: its value meets `value`, its name is in `within` (None: no `names`, `patterns`)."""
 
     value: Demand
     within: tuple[Language, ...] | None = None
@@ -288,10 +282,10 @@ def join(unions: Iterable[Union]) -> Union:
 
 def _joined(shapes: Iterable[_Shape]) -> tuple[_Shape, ...]:
     """Without duplicates; one shape that allows everything stands for all, but those that have seen what is inside."""
-    every = tuple(dict.fromkeys(shapes))
+    every: tuple[_Shape, ...] = tuple(dict.fromkeys(shapes))
     for shape in every:
         if shape == type(shape)():
-            return (shape, *(other for other in every if _looks(other)))
+            return tuple(other for other in every if other is shape or _looks(other))
     return every
 
 

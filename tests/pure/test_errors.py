@@ -22,6 +22,7 @@ MADE: list[errors.LlamaBindError] = [
     errors.EngineCrashedError(-11, ("line",)),
     errors.EngineCrashedError(3),
     errors.GrammarError("bad", line=1, column=2),
+    errors.SchemaError("bad", keyword="not", path="/a"),
     errors.ModelFormatError("bad", path="p", reason="r", offset=5),
     errors.ChecksumError("bad", path="p", source="s", expected="e", actual="a"),
     errors.SymbolNotFoundError("bad", symbol="s", library="l"),
