@@ -193,7 +193,7 @@ class Steps:
             token = next_token(int(sequence.tokens[n - 1]), n - 1)
             sequence.n_computed = n
             self._apply_all(self.runner.drawn_alone(sequence, stepper, token))
-            if sequence.n_forced or (wants is not None and wants(sequence)):
+            if sequence.n_forced or sequence.coming or (wants is not None and wants(sequence)):
                 return
 
     # -- a plan ----------------------------------------------------------------------------------------------------

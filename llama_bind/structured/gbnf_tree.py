@@ -247,10 +247,12 @@ def _normal(ranges: Sequence[tuple[int, int]], negated: bool) -> Ranges:
     if negated:
         edges = [-1, *(edge for pair in merged for edge in pair), TOP + 1]
         merged = [(a + 1, b - 1) for a, b in zip(edges[::2], edges[1::2], strict=True) if a + 1 <= b - 1]
-    return tuple(part for low, high in merged for part in _without_surrogates(low, high))
+    return tuple(part for low, high in merged for part in _possible(low, high))
 
 
-def _without_surrogates(low: int, high: int) -> list[tuple[int, int]]:
+def _possible(low: int, high: int) -> list[tuple[int, int]]:
+    """What of a range can stand in a text: no surrogates, and no NUL, which llama.cpp never lets through."""
     first, last = _SURROGATES
+    low = max(low, 1)
     parts = [(low, min(high, first - 1)), (max(low, last + 1), high)]
     return [part for part in parts if part[0] <= part[1]]
