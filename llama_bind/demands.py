@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_bind.calls import Call
-from llama_bind.errors import InputError, UnsupportedError
+from llama_bind.errors import InputError, SchemaError, UnsupportedError
 from llama_bind.structured.spec import Spec, ThinkingBudget
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llama_bind.params import RequestParams
     from llama_bind.structured.matcher import Compiler
     from llama_bind.structured.response_format import Form
+    from llama_bind.structured.schema import Whitespace
 
 __all__ = ["constraints_of", "read_demand", "read_form"]
 
@@ -50,9 +51,10 @@ def read_demand(
     if call.sampling.grammar is not None:
         makers.setdefault("grammar", Spec)  # llama.cpp's own sampler runs it
     if plan is not None and plan.grammar is not None:
+        _check_strict(plan)
         if others.get("response_format") is not None and not plan.grammar.triggers:
             del makers["response_format"]  # that is about an answer in words, and here none is wanted
-        makers["tools"] = functools.partial(_tools, plan.grammar)
+        makers["tools"] = functools.partial(_tools, plan.grammar, call.request)
         if len(makers) == 2 and plan.grammar.triggers and "grammar" not in makers:
             answer = next(iter(makers.values()))()
             return call, _with_reasoning(Spec(options=(makers["tools"](), answer), kind=answer.kind), plan)
@@ -78,18 +80,31 @@ def read_form(request: RequestParams) -> Form | None:
     from llama_bind.structured import response_format
 
     options: Any = {"whitespace": request.json_whitespace, "formats": request.schema_formats}
-    return response_format.read_form(
-        request.response_format, request.json_schema, strict=request.strict, **options
-    )
+    return response_format.read_form(request.response_format, request.json_schema, strict=request.strict, **options)
 
 
 def _same(spec: Spec) -> Spec:
     return spec
 
 
-def _tools(grammar: ToolGrammar) -> Spec:
-    markers = tuple(grammar.markers.items())
-    return Spec(grammar.rules, grammar.start, markers, grammar.triggers, kind="tools")
+def _check_strict(plan: ChatPlan) -> None:
+    """Refuse tools whose arguments cannot be held to their schema, where the caller asked that they are."""
+    from llama_bind.structured.schema import compile_schema
+
+    for tool in plan.tools:
+        if tool.strict:
+            try:
+                compile_schema(tool.parameters)
+            except SchemaError as error:
+                error.param = "tools"
+                raise
+
+
+def _tools(grammar: ToolGrammar, request: RequestParams) -> Spec:
+    from llama_bind.structured.schema_inline import inline_schemas
+
+    rules = inline_schemas(grammar.rules, whitespace=cast("Whitespace", request.json_whitespace))
+    return Spec(rules, grammar.start, tuple(grammar.markers.items()), grammar.triggers, kind="tools")
 
 
 def _with_reasoning(spec: Spec | None, plan: ChatPlan | None) -> Spec | None:
