@@ -103,13 +103,17 @@ class Abilities:
 
     @functools.cached_property
     def tools_variable(self) -> str:
-        """The variable through which the template shows declared tools; "" where it shows none."""
+        """The variable through which the template shows declared tools; "" where it shows none.
+
+        "message": it shows the JSON text that a system message has as ``tools``.
+        """
         for name in _TOOL_VARIABLES:
             if name == "tools" or name in self._template.source:
                 shown = self._try([_USER], {name: str([_TOOL]) if name == "functions" else [_TOOL]})
                 if shown is not None and _NAME in shown:
                     return name
-        return ""
+        shown = self._try([{"role": "system", "content": "", "tools": str([_TOOL])}, _USER])
+        return "message" if shown is not None and _NAME in shown else ""
 
     def _history(self, count: int = 1) -> list[dict[str, Any]]:
         calls = [

@@ -29,13 +29,19 @@ class TemplateLimits:
 
     Attributes:
         seconds: Processor time of the rendering thread; time on the clock may be two and a half times as long.
+        seconds_per_message: So much more of it for each message: some templates look through all for each.
         size: Characters of one string; an element of a list counts as `ELEMENT` characters.
         total: The same, summed over everything that the template makes on its way.
     """
 
     seconds: float = 1.0
+    seconds_per_message: float = 0.001
     size: int = 16_000_000
     total: int = 128_000_000
+
+    def for_messages(self, count: int) -> TemplateLimits:
+        """The limits for a conversation of `count` messages."""
+        return dataclasses.replace(self, seconds=self.seconds + self.seconds_per_message * count)
 
 
 class _Account(threading.local):

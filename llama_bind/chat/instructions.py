@@ -11,9 +11,10 @@ from typing import Any
 
 from llama_bind.chat.abilities import Abilities
 from llama_bind.chat.declared import Declared
+from llama_bind.chat.tools.base import CallWriter, ToolFormat
 from llama_bind.chat.traced import join, trusted
 
-__all__ = ["tell_tools", "write_out"]
+__all__ = ["tell_tools", "with_declarations", "write_out"]
 
 Message = dict[str, Any]
 
@@ -49,17 +50,25 @@ def tell_tools(
     return [{**first, "content": _joined(before, text, example)}, *map(dict, messages[1:])]
 
 
+def with_declarations(messages: Sequence[Mapping[str, Any]], declarations: str) -> list[Message]:
+    """Give the system message, which is made where there is none, the declared functions as its ``tools``."""
+    if messages[0]["role"] in ("system", "developer"):
+        return [{**messages[0], "tools": declarations}, *map(dict, messages[1:])]
+    return [{"role": "system", "content": "", "tools": declarations}, *map(dict, messages)]
+
+
 def _joined(before: str, text: str, example: str) -> str:
     # The example holds the family's own markers: as a part of the template it may become control tokens.
     words = (before + "\n\n" if before else "") + text
     return join([words, trusted(example)]) if example else words
 
 
-def write_out(messages: Sequence[Mapping[str, Any]], *, calls: bool, results: bool) -> list[Message]:
+def write_out(messages: Sequence[Mapping[str, Any]], form: ToolFormat, *, calls: bool, results: bool) -> list[Message]:
     """What the template does not show becomes text.
 
     Args:
         messages: From `check_messages`.
+        form: How the model writes calls.
         calls: Calls become text of the assistant.
         results: Results become text of the user, one message with those before and with what the user says then.
     """
@@ -71,7 +80,8 @@ def write_out(messages: Sequence[Mapping[str, Any]], *, calls: bool, results: bo
             names[str(call.get("id"))] = call["function"]["name"]
         text = _text(shown.get("content"))
         if calls and "tool_calls" in shown:
-            shown["content"] = "\n".join([*([text] if text else []), *map(_call, shown.pop("tool_calls"))])
+            written = _written([_call(call) for call in shown.pop("tool_calls")], form)
+            shown["content"] = join([text, written], "\n") if text else written
         elif results and shown["role"] in ("tool", "function"):
             name = shown.get("name") or names.get(str(shown.get("tool_call_id")), "the function")
             shown = {"role": "user", "content": f"Result of {name}:\n{text}"}
@@ -90,8 +100,19 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else "\n".join(part["text"] for part in content or ())
 
 
-def _call(call: Mapping[str, Any]) -> str:
-    function = call["function"]
-    arguments = function.get("arguments") or {}
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return f'{{"name": {json.dumps(function["name"])}, "arguments": {text}}}'
+def _call(call: Mapping[str, Any]) -> tuple[str, str]:
+    """Name, and arguments as the text of a JSON object."""
+    arguments = call["function"].get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            arguments = {"arguments": arguments}
+    values = arguments if isinstance(arguments, dict) else {"arguments": arguments}
+    return call["function"]["name"], json.dumps(values, ensure_ascii=False)
+
+
+def _written(calls: Sequence[tuple[str, str]], form: ToolFormat) -> str:
+    if isinstance(form, CallWriter):
+        return form.write_calls(calls)
+    return "\n".join(f'{{"name": {json.dumps(name)}, "arguments": {arguments}}}' for name, arguments in calls)

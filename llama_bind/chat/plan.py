@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llama_bind.chat.abilities import Abilities, abilities_of
 from llama_bind.chat.declared import Declared, read_tools
-from llama_bind.chat.instructions import tell_tools, write_out
+from llama_bind.chat.instructions import tell_tools, with_declarations, write_out
 from llama_bind.chat.messages import check_messages, roles_of
 from llama_bind.chat.prompt import ChatPrompt, ChatSource, PromptOptions, check_continued, render_prompt
 from llama_bind.chat.reasoning import Reasoning, ReasoningFormat
@@ -136,8 +136,10 @@ def plan_chat(
     # was, and what it has computed with it.
     shown = bool(declared.definitions) and (declared.mode != "none" or history)
     if history and not (abilities.calls and abilities.results):
-        checked = write_out(checked, calls=not abilities.calls, results=not abilities.results)
-    if shown and not abilities.tools_variable:
+        checked = write_out(checked, form, calls=not abilities.calls, results=not abilities.results)
+    if shown and abilities.tools_variable == "message":
+        checked = with_declarations(checked, _as_text(declared.definitions))
+    elif shown and not abilities.tools_variable:
         checked = tell_tools(checked, declared, abilities, INSTRUCTIONS if not abilities.example_call else "")
     thinking = read_thinking(
         abilities,
@@ -241,7 +243,7 @@ def _prompt_options(
     definitions = list(declared.definitions) if shown else []
     if name == "functions":
         variables[name] = _as_text(definitions)
-    elif name not in ("tools", "") and definitions:
+    elif name not in ("tools", "message", "") and definitions:
         variables[name] = definitions
     if "datetime" in template.variables:
         variables["datetime"] = _today()

@@ -49,8 +49,9 @@ def rendered(template: ChatTemplate, messages: Sequence[Mapping[str, Any]], opti
     """
     try:
         return _render(template, messages, options, options.tools)
-    except TemplateError:
-        if not options.tools:
+    except TemplateError as error:
+        # A limit that was passed has no line, and would be passed again.
+        if not options.tools or error.line is None:
             raise
         complete = [_complete(tool) for tool in options.tools]
         try:

@@ -450,7 +450,7 @@ class ChatTemplate:
     def _run(self, variables: dict[str, Any]) -> str:
         template = _compile(self.source)
         try:
-            with spending(self.limits):
+            with spending(self.limits.for_messages(len(variables["messages"]))):
                 pieces = []
                 for piece in template.root_render_func(template.new_context(variables)):
                     charge(len(piece))

@@ -178,6 +178,27 @@ def test_calls_that_a_template_does_not_show_are_written_out() -> None:
     assert simple(more).prompt.text.endswith('{"sky": "grey"}\n\nResult of the function:\nx\n\nthe question<assistant>')
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("LFM2-8B-A1B", "<|tool_call_start|>[weather(city='Bonn')]<|tool_call_end|>"),
+        ("ibm-granite-granite-3.3-2B-Instruct", '<|tool_call|>[{"name": "weather", "arguments": {"city": "Bonn"}}]'),
+    ],
+)
+def test_calls_are_written_out_in_the_family_s_way(name: str, text: str) -> None:
+    made = plan(name, CALLED, tools=[WEATHER])
+    assert text in made.prompt.text
+    outside = "".join(segment.text for segment in made.prompt.segments if not segment.special)
+    assert "Bonn" in outside
+    assert "<|tool_call" not in outside
+
+
+def test_arguments_that_are_no_json_are_written_out_all_the_same() -> None:
+    broken = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bo'}}
+    messages = [USER, {"role": "assistant", "tool_calls": [broken]}, {"role": "tool", "content": "x"}]
+    assert '{"name": "weather", "arguments": {"arguments": ' in simple(messages).prompt.text
+
+
 def test_a_template_that_shows_calls_but_no_tools_gives_an_example() -> None:
     name = "deepseek-ai-DeepSeek-V3.1"
     text = plan(name, tools=[WEATHER]).prompt.text
@@ -194,6 +215,20 @@ def test_a_template_that_wants_every_parameter_described() -> None:
     )
     with pytest.raises(TemplateError, match="no"):
         simple(template=raises, tools=[TIME])
+
+
+def test_a_template_that_takes_tools_from_the_system_message() -> None:
+    phi = (
+        "{% for m in messages %}{% if m.role == 'system' and 'tools' in m and m['tools'] is not none %}"
+        "{{ '<|system|>' + m.content + '<|tool|>' + m['tools'] + '<|/tool|>' + '<|end|>' }}"
+        "{% else %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
+    )
+    made = simple(template=phi, tools=[WEATHER])
+    assert made.format.name == "phi"
+    assert made.prompt.text.startswith("<|system|><|tool|>[")
+    assert '"name": "weather"' in made.prompt.text
+    assert simple([SYSTEM, USER], phi, tools=[WEATHER]).prompt.text.startswith("<|system|>You are SYS.<|tool|>[")
+    assert "<|tool|>" not in simple(template=phi).prompt.text
 
 
 # Thinking

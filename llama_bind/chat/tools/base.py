@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from llama_bind.chat.events import OutputEvent
 
-__all__ = ["ChannelFormat", "ChannelOutputParser", "OutputParser", "Tool", "ToolFormat", "ToolGrammar"]
+__all__ = ["CallWriter", "ChannelFormat", "ChannelOutputParser", "OutputParser", "Tool", "ToolFormat", "ToolGrammar"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,15 @@ class ToolFormat(Protocol):
 
     def grammar(self, tools: Sequence[Tool], *, required: bool, parallel: bool) -> ToolGrammar:
         """What holds the output to the tools: from the first token (`required`), or from the start of a call on."""
+        ...
+
+
+@runtime_checkable
+class CallWriter(Protocol):
+    """A format that can write calls of before, for templates that show none."""
+
+    def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
+        """The text of calls, each a name and the JSON text of its arguments; markers as text of a template."""
         ...
 
 

@@ -5,6 +5,7 @@ JSON between the markers is read as well. Not for: the same list without markers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolGrammar
@@ -14,6 +15,7 @@ from llama_bind.chat.tools.parser import CallParser
 from llama_bind.chat.tools.pythonic import read_call_expression
 from llama_bind.chat.tools.pythonic_grammar import call_rules
 from llama_bind.chat.tools.scanner import Steps
+from llama_bind.chat.traced import join, trusted
 
 __all__ = ["FORMAT", "Lfm2Format", "Lfm2Parser"]
 
@@ -74,6 +76,14 @@ class Lfm2Format:
     def parser(self, tools: Sequence[Tool], *, parallel: bool = True) -> OutputParser:
         """See `ToolFormat`."""
         return Lfm2Parser(tools, parallel=parallel)
+
+    def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
+        """See `CallWriter`."""
+        written = []
+        for name, arguments in calls:
+            values = json.loads(arguments)
+            written.append(f"{name}({', '.join(f'{key}={value!r}' for key, value in values.items())})")
+        return join([trusted(f"{OPENING}["), ", ".join(written), trusted(f"]{CLOSING}")])
 
     def grammar(self, tools: Sequence[Tool], *, required: bool, parallel: bool) -> ToolGrammar:
         """See `ToolFormat`."""

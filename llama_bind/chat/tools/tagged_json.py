@@ -7,6 +7,7 @@ One class for all families that do so; each makes its own `TaggedJsonFormat`. No
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolGrammar
@@ -14,6 +15,7 @@ from llama_bind.chat.tools.calls import read_calls
 from llama_bind.chat.tools.lark import json_calls, literal
 from llama_bind.chat.tools.parser import CallParser, new_call_id
 from llama_bind.chat.tools.scanner import Steps
+from llama_bind.chat.traced import join, trusted
 
 __all__ = ["TaggedJsonFormat", "TaggedJsonParser"]
 
@@ -94,6 +96,17 @@ class TaggedJsonFormat:
     def parser(self, tools: Sequence[Tool], *, parallel: bool = True) -> OutputParser:
         """See `ToolFormat`."""
         return TaggedJsonParser(self, tools, parallel=parallel)
+
+    def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
+        """See `CallWriter`."""
+        objects = [
+            f"{{{json.dumps(self.name_key)}: {json.dumps(name)}, {json.dumps(self.arguments_key)}: {arguments}}}"
+            for name, arguments in calls
+        ]
+        opening, closing = trusted(self.opening + self.between), trusted(self.between + self.closing)
+        if self.array:
+            return join([opening, f"[{', '.join(objects)}]", closing])
+        return join([join([opening, one, closing]) for one in objects], "\n")
 
     def grammar(self, tools: Sequence[Tool], *, required: bool, parallel: bool) -> ToolGrammar:
         """See `ToolFormat`."""
