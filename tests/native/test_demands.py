@@ -116,7 +116,7 @@ def test_the_engine_closes_the_reasoning() -> None:
         handle = engine.submit(Request(llm.tokenize(b"Hello"), seed=seed, max_tokens=60, constraint=spec))
         text = "".join(event.text for event in handle if isinstance(event, PieceEvent))
         thought, _, answer = text.partition("\n</think>\n")
-        assert answer in ("yes", "no")
+        assert answer.strip() in ("yes", "no")  # blanks may stand between
         tokens = llm.tokenize(thought.encode("utf-8", "replace"), False)
         assert len(tokens) >= 1
 
