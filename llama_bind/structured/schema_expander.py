@@ -163,7 +163,7 @@ class Expander:
         if part := members.holds(name):
             return lambda: part(document, place)
         if name in ("enum", "const"):
-            return lambda: scalars.listed(document, place, name, self.expand)
+            return lambda: _unseen(scalars.listed(document, place, name, self.expand))
         if name == "format":
             return lambda: scalars.format_of(place, self.formats)
         if name in ("dependencies", "dependentRequired", "dependentSchemas"):
