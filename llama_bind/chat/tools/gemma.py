@@ -176,6 +176,9 @@ class GemmaParser(CallParser):
                 self.arguments("".join(held).strip())
                 raise EndOfText
         text = "".join(held).strip()
+        if not text:
+            # Nothing would be consumed: a list that ends like an object would never end.
+            raise NotACall
         self.arguments(text if SCALAR.fullmatch(text) else f'"{quoted(text)}"')
 
 

@@ -8,17 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from llama_bind.chat.tools.arguments import ArgumentWriter
+from llama_bind.chat.tools.arguments import ArgumentWriter, json_types
 from llama_bind.chat.tools.base import OutputParser, Tool, ToolGrammar
 from llama_bind.chat.tools.channels import ChannelParser
 from llama_bind.chat.tools.lark import alternatives, literal
-from llama_bind.chat.tools.marked_grammar import (
-    argument_rules,
-    string_choices,
-    takes_string,
-    until_rules,
-    value_rules,
-)
+from llama_bind.chat.tools.marked_grammar import argument_rules, until_rules, value_rules
 from llama_bind.chat.tools.markers import Markers
 from llama_bind.chat.tools.scanner import EndOfText, NotACall, Steps
 from llama_bind.chat.tools.tagged import read_value
@@ -37,6 +31,8 @@ TAGS = Markers([*(f"{OPEN}{name}{SEP}" for name in SECTIONS), *(f"{CLOSE}{name}{
                 ANSWER + SEP, CALL])  # fmt: skip
 TAG_END = Markers((SEP,))
 FOLLOW = Markers((ARGUMENT, CALL_END))
+KINDS = {name: name for name in ("string", "number", "boolean", "null", "object", "array")} | {"integer": "number"}
+"""JSON type -> what the tag of an argument calls it."""
 ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -44,13 +40,18 @@ class KimiK3Parser(ChannelParser):
     """Reads sections. What stands in none is text."""
 
     def read_output(self) -> Steps[None]:
-        section = ""
+        section, space, loud = "", "", False
         while not self.done:
             text, marker = yield from self.pieces_until(TAGS)
             if section == "think":
                 self.reason(text)
-            elif section != "tools" or text.strip():
-                self.emit_text(text)
+            elif section == "tools" and not loud and not text.strip():
+                # White space between calls is none of the answer.
+                space = "" if marker else space + text
+            else:
+                self.emit_text(space + text)
+                space, loud = "", True
+            loud = loud and not marker
             if marker == CALL:
                 yield from self._call()
             elif marker:
@@ -149,8 +150,8 @@ class KimiK3Format:
 
 
 def _argument(name: str, rule: str, schema: object) -> list[str]:
-    string = bool(string_choices(schema)) or takes_string(schema)
-    kinds = '"string"' if string else '("number" | "boolean" | "object" | "array" | "null")'
+    types = {KINDS[name] for name in json_types(schema, schema) if name in KINDS}
+    kinds = '"string"' if "string" in types else f"({' | '.join(map(literal, sorted(types)))})"
     head = f'open {literal(f"argument key={chr(34)}{_escaped(name)}{chr(34)} type=")} "\\"" {kinds} "\\"" sep'
     return value_rules(rule, head, schema, 'close "argument" sep', ARGUMENT_END)
 
