@@ -1,4 +1,4 @@
-"""What the formats of Command R, Apertus, Granite, Phi, Nemotron, Gemma and Solar read."""
+"""What families write besides what llama.cpp's cases show: other spellings, forgotten marks, odd values."""
 
 from __future__ import annotations
 
@@ -8,208 +8,162 @@ from typing import Any, cast
 import pytest
 
 from llama_bind.chat.tools.base import ChannelOutputParser, Tool
-from llama_bind.chat.tools.framed import FramedParser
-from llama_bind.chat.tools.generic import FORMAT as GENERIC
 from llama_bind.chat.tools.registry import find_format, get_format
-from tests.routing import tool
-from tests.vectors import LLAMA_CPP
+from tests.vectors.chat_cases import TEMPLATES
 from tests.vectors.chat_run import Answer
 
-WEATHER = tool("get_weather", ["city"], city="string", days="integer")
-ADD = tool("add", ["a", "b"], a="number", b="number")
-NOW = Tool("now", {})
-TOOLS = (WEATHER, ADD, NOW)
-PARIS = ("get_weather", {"city": "Paris"})
-SUM = ("add", {"a": 1, "b": 2.5})
-
-Q = '<|"|>'
-GEMMA = "<|tool_call>call:{}<tool_call|>"
-SOLAR = "<|tool_call:begin|>{}<|tool_call:name|>{}<|tool_call:args|>{}<|tool_call:end|>"
-
-CASES: list[tuple[str, str, str, list[tuple[str, Any]]]] = [
-    # format, output, text, calls
-    (
-        "command_r",
-        '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "get_weather", "parameters": {"city": "Paris"}},\n'
-        '    {"tool_call_id": "1", "tool_name": "now", "parameters": {}}\n]<|END_ACTION|>',
-        "",
-        [PARIS, ("now", {})],
-    ),
-    ("command_r", "<|START_RESPONSE|>Hi <b>.\n<|END_RESPONSE|>", "Hi <b>.\n", []),
-    ("command_r", "\n<|START_TEXT|>Hi<|END_TEXT|><|END_OF_TURN_TOKEN|>\n", "Hi", []),
-    ("command_r", "Hi<|END_TEXT|>", "Hi<|END_TEXT|>", []),
-    (
-        "command_r",
-        '<|START_TEXT|>Wait.<|END_TEXT|><|START_ACTION|>[{"tool_name": "now", "parameters": {}}]<|END_ACTION|>',
-        "Wait.",
-        [("now", {})],
-    ),
-    (
-        "command_r",
-        '<|START_ACTION|>[{"tool_name": "other", "parameters": {}}]<|END_ACTION|>',
-        '<|START_ACTION|>[{"tool_name": "other", "parameters": {}}]<|END_ACTION|>',
-        [],
-    ),
-    (
-        "command_r_plus",
-        'Action: ```json\n[\n    {\n        "tool_name": "add",\n        "parameters": {"a": 1, "b": 2.5}\n    }\n]```',
-        "",
-        [SUM],
-    ),
-    ("command_r_plus", "Action: none needed.", "Action: none needed.", []),
-    (
-        "command_r_plus",
-        'Action:```json\n[{"tool_name": "directly-answer", "parameters": {}}]```',
-        'Action:```json\n[{"tool_name": "directly-answer", "parameters": {}}]```',
-        [],
-    ),
-    (
-        "apertus",
-        '<|tools_prefix|>[{"get_weather": {"city": "Paris"}}, {"now": {}}]<|tools_suffix|>',
-        "",
-        [PARIS, ("now", {})],
-    ),
-    ("apertus", 'Look: <|tools_prefix|>[{"other": {}}]', 'Look: <|tools_prefix|>[{"other": {}}]', []),
-    ("apertus", "<|tools_prefix|>[{5: {}}]", "<|tools_prefix|>[{5: {}}]", []),
-    ("apertus", '<|tools_prefix|>[{"now": 5}]', '<|tools_prefix|>[{"now": 5}]', []),
-    (
-        "granite",
-        '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Paris"}}, {"name": "now"}]',
-        "",
-        [PARIS, ("now", {})],
-    ),
-    ("granite", "<response>Hi</response> there</response>\n", "Hi</response> there", []),
-    ("granite", "Use <response>, then </response>", "Use <response>, then </response>", []),
-    ("granite", "<response", "<response", []),
-    ("phi", '<|tool_call|>[{"name": "now", "arguments": {}}]<|/tool_call|>', "", [("now", {})]),
-    ("phi", 'functools[{"name": "get_weather", "arguments": {"city": "Paris"}}]', "", [PARIS]),
-    ("nemotron", '<TOOLCALL>[{"name": "add", "arguments": {"a": 1, "b": 2.5}}]</TOOLCALL>\n', "", [SUM]),
-    ("gemma4", GEMMA.format(f"get_weather{{city:{Q}Paris{Q}}}"), "", [PARIS]),
-    ("gemma4", "Hi. " + GEMMA.format("add{a:1,b:2.5}") + GEMMA.format("now{}"), "Hi. ", [SUM, ("now", {})]),
-    (
-        "gemma4",
-        GEMMA.format(f'now{{ l: [1, {Q}a,b]{Q} , {{{Q}k v{Q}:null}}], "j": "x\\n", t:true, w:some words}}'),
-        "",
-        [("now", {"l": [1, "a,b]", {"k v": None}], "j": "x\n", "t": True, "w": "some words"})],
-    ),
-    ("gemma4", GEMMA.format(f'now{{q:{Q}a "b" \\ {{}}{Q}}}'), "", [("now", {"q": 'a "b" \\ {}'})]),
-    ("gemma4", GEMMA.format("other{}"), GEMMA.format("other{}"), []),
-    ("gemma4", "a<channel|>b<|channel>thought\n<channel|>c<|channel>", "abc", []),
-    (
-        "function_gemma",
-        "<start_function_call>call:get_weather{city:<escape>Paris<escape>}<end_function_call>",
-        "",
-        [PARIS],
-    ),
-    (
-        "solar",
-        "<|content|>Hi<|end|><|begin|>assistant<|tool_calls|>"
-        + SOLAR.format("x1", "add", '{"a": 1, "b": 2.5}')
-        + "<|calls|>",
-        "Hi",
-        [SUM],
-    ),
-    (
-        "solar",
-        "<|tool_calls|>" + SOLAR.format("1", "now", "{}") + SOLAR.format("2", "now", "{}"),
-        "",
-        [("now", {})] * 2,
-    ),
-    ("solar", "plain text", "plain text", []),
-]
+TOOLS = (
+    Tool("get", {"type": "object", "properties": {"city": {"type": "string"}, "n": {"type": "integer"}}}),
+    Tool("any", {"type": "object", "properties": {"x": {}}}),
+    Tool("tree", {"type": "object", "properties": {"x": {"type": "object"}, "list": {"type": "array"}}}),
+)
+BAR = "\uff5c"
+CALLS, CALLS_END = f"<{BAR}tool▁calls▁begin{BAR}>", f"<{BAR}tool▁calls▁end{BAR}>"
+CALL, CALL_END, SEP = f"<{BAR}tool▁call▁begin{BAR}>", f"<{BAR}tool▁call▁end{BAR}>", f"<{BAR}tool▁sep{BAR}>"
+NS = "]<]minimax[>["
+Made = list[tuple[str, dict[str, Any]]]
 
 
-def read(name: str, pieces: list[str], *, tools: tuple[Tool, ...] = TOOLS, opened: str = "") -> Answer:
+def read(name: str, text: str, opened: str = "", *, parallel: bool = True, tools: tuple[Tool, ...] = TOOLS) -> Answer:
     form = get_format(name)
-    parser = form.parser(tools)
+    parser, answer = form.parser(tools, parallel=parallel), Answer()
     if form.reads_reasoning:
         cast(ChannelOutputParser, parser).begin(opened)
-    answer = Answer()
-    for piece in pieces:
-        answer.take(parser.feed(piece))
+    for character in text:
+        answer.take(parser.feed(character))
     answer.take(parser.finish())
     return answer
 
 
-def calls_of(answer: Answer) -> list[tuple[str, Any]]:
-    return [(call.name, json.loads(call.arguments)) for call in answer.calls]
+def calls(answer: Answer) -> Made:
+    return [(call.name, json.loads(call.arguments)) for call in answer.calls if call.ended]
 
 
-@pytest.mark.parametrize(("name", "output", "text", "calls"), CASES, ids=lambda value: str(value)[:30])
-def test_what_is_read(name: str, output: str, text: str, calls: list[tuple[str, Any]]) -> None:
-    whole = read(name, [output])
-    assert (whole.content, calls_of(whole)) == (text, calls)
-    assert all(call.ended for call in whole.calls)
-    single = read(name, list(output))
-    assert (single.content, calls_of(single)) == (text, calls)
+ONE: Made = [("get", {"city": "Rome"})]
+
+READ: list[tuple[str, str, str, Made]] = [
+    # Distilled models forget the mark of the single call, and write the name as V3.1 does.
+    ("deepseek_r1", f'{CALLS}function{SEP}get\n```json\n{{"city": "Rome"}}\n```{CALLS_END}', "", ONE),
+    ("deepseek_r1", f'{CALL}get{SEP}{{"city": "Rome"}}{CALL_END}', "", ONE),
+    ("deepseek", f'Well.{CALLS}{CALL}get{SEP}{{"city": "Rome"}}', "Well.", ONE),
+    ("deepseek", f'{CALLS}{CALL}get{SEP}{{}}{CALL_END}\n{CALL}any{SEP}{{"x": 1}}{CALL_END}{CALLS_END} Done.', " Done.",
+     [("get", {}), ("any", {"x": 1})]),
+    ("dsml", f'<{BAR}DSML{BAR}function_calls>\n<{BAR}DSML{BAR}invoke name="any">\n<{BAR}DSML{BAR}parameter name="x" '
+     f'string="true">5</{BAR}DSML{BAR}parameter>\n</{BAR}DSML{BAR}invoke>\n</{BAR}DSML{BAR}function_calls>', "",
+     [("any", {"x": "5"})]),
+    ("dsml", f'<{BAR}DSML{BAR}function_calls>\n<{BAR}DSML{BAR}invoke name="any">\n<{BAR}DSML{BAR}parameter name="x" '
+     f'string="false">5</{BAR}DSML{BAR}parameter>\n</{BAR}DSML{BAR}invoke>\n</{BAR}DSML{BAR}function_calls>', "",
+     [("any", {"x": 5})]),
+    ("glm", '<tool_call>{"name": "get", "arguments": {"city": "Rome"}}</tool_call>', "", ONE),
+    ("glm", "<tool_call>get<arg_key>city</arg_key><arg_value>\nRome\n</arg_value></tool_call>", "",
+     [("get", {"city": "\nRome\n"})]),
+    ("glm", "<tool_call>get<arg_key>n</arg_key><arg_value>2</arg_value><tool_call>get</tool_call>", "",
+     [("get", {"n": 2}), ("get", {})]),
+    ("hunyuan", "<tool_calls:opensource>\n<tool_call:opensource>get<tool_sep:opensource>\n<arg_key:opensource>city"
+     "</arg_key:opensource>\n<arg_value:opensource>Rome</arg_value:opensource>\n</tool_call:opensource>\n"
+     "</tool_calls:opensource>", "", ONE),
+    ("kimi_k2", '<|tool_call_begin|>get:3<|tool_call_argument_begin|>{"city": "Rome"}<|tool_call_end|>', "", ONE),
+    ("minimax_m1", '<tool_calls>\n{"name": "get", "arguments": {"city": "Rome"}}\n{"name": "get", "arguments": {}}\n'
+     "</tool_calls>", "", [*ONE, ("get", {})]),
+    ("minimax_m1", '<tool_calls>[{"name": "get", "arguments": {"city": "Rome"}}]</tool_calls>', "", ONE),
+    ("minimax_m2", '<minimax:tool_call>\n<invoke name="get">\n<parameter name="city">Rome</parameter>\n</invoke>\n'
+     '<invoke name="any">\n<parameter name="x">[1]</parameter>\n</invoke>\n</minimax:tool_call>', "",
+     [*ONE, ("any", {"x": [1]})]),
+    ("minimax_m3", f'{NS}<tool_call>\n{NS}<invoke name="tree">{NS}<x>{NS}<a>{NS}<b>1{NS}</b>{NS}</a>{NS}</x>{NS}<list>'
+     f"{NS}<item>2{NS}</item>{NS}<item>three{NS}</item>{NS}</list>{NS}</invoke>\n{NS}</tool_call>", "",
+     [("tree", {"x": {"a": {"b": 1}}, "list": [2, "three"]})]),
+    ("minimax_m3", f'{NS}<tool_call>\n{NS}<invoke name="tree">{NS}<x>{{"a": 1}}{NS}</x>'
+     f"{NS}<list>{NS}</list>{NS}</invoke>", "", [("tree", {"x": {"a": 1}, "list": []})]),
+    ("lfm2", "<|tool_call_start|>[any(x={'a': (1, -2.5e3), \"b\": 'it\\'s', 3: None}), get()]<|tool_call_end|>", "",
+     [("any", {"x": {"a": [1, -2500.0], "b": "it's", "3": None}}), ("get", {})]),
+    ("lfm2", '<|tool_call_start|>[get(city="""a "quoted" \\u00e9\\x41\\ud83d\\ude00""")]<|tool_call_end|>', "",
+     [("get", {"city": 'a "quoted" éA😀'})]),
+    ("lfm2", '<|tool_call_start|>[{"name": "get", "arguments": {"city": "Rome"}}]<|tool_call_end|> ok', " ok", ONE),
+    ("functionary_v3.1", 'Hm <function=get>{"city": "Rome"}</function>', "Hm", ONE),
+    ("functionary_v3.2", 'all\nWell.>>>get\n{"city": "Rome"}>>>any\n{"x": 1}', "Well.", [*ONE, ("any", {"x": 1})]),
+    ("functionary_v3.2", "allright\nso be it", "allright\nso be it", []),
+    ("gpt_oss", "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary "
+     'to=functions.get <|constrain|>json<|message|>{"city": "Rome"}<|call|><|start|>assistant to=any<|channel|>'
+     'commentary json<|message|>{"x": 1}<|call|>', "I look.", [*ONE, ("any", {"x": 1})]),
+    ("gpt_oss", "Just text, and <|channel|> in it.", "Just text, and <|channel|> in it.", []),
+    ("muse", ' to=get<|message|><atem:function_calls>\n<atem:invoke name="get">\n<atem:parameter name="city">Rome'
+     '</atem:parameter>\n</atem:invoke>\n<atem:invoke name="any">\n</atem:invoke>\n</atem:function_calls><|eot|>', "",
+     [*ONE, ("any", {})]),
+    ("muse", "Hello", "Hello", []),
+    ("gigachat_v3.1", 'Yes.<|function_call|>{"name": "get", "arguments": {"city": "Rome"}}', "Yes.", ONE),
+    ("minicpm", '<function name="get"><param name="city"><![CDATA[a]]b</param>]]></param><param name="n">3</param>'
+     "</function>", "", [("get", {"city": "a]]b</param>", "n": 3})]),
+    ("kimi_k3", '<|open|>call tool="any" index="1"<|sep|><|open|>argument key="x" type="string"<|sep|>7'
+     "<|close|>argument<|sep|><|close|>call<|sep|>", "", [("any", {"x": "7"})]),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "output", "text", "calls"), CASES, ids=lambda value: str(value)[:30])
-def test_an_output_may_end_anywhere(name: str, output: str, text: str, calls: list[tuple[str, Any]]) -> None:
-    del text
-    for end in range(len(output)):
-        cut = read(name, [output[:end]])
-        assert [call.name for call in cut.calls] == [name for name, _ in calls][: len(cut.calls)]
-        assert all(call.ended for call in cut.calls[:-1])
+@pytest.mark.parametrize(("name", "text", "content", "made"), READ, ids=[f"{row[0]}-{n}" for n, row in enumerate(READ)])
+def test_it_is_read(name: str, text: str, content: str, made: Made) -> None:
+    answer = read(name, text)
+    assert calls(answer) == made
+    assert answer.content.strip() == content.strip()
+    assert len(answer.calls) == len(made)
 
 
-def test_ids_that_the_model_gives() -> None:
-    output = "<|tool_calls|>" + SOLAR.format("x1", "now", "{}")
-    assert read("solar", [output]).calls[0].id == "x1"
-    action = '<|START_ACTION|>[{"tool_call_id": "7", "tool_name": "now", "parameters": {}}]<|END_ACTION|>'
-    assert read("command_r", [action]).calls[0].id == "7"
-
-
-def test_reasoning_in_channels() -> None:
-    answer = read("solar", ["hm<|end|><|begin|>assistant<|content|>Hi<|end|>"], opened="<|begin|>assistant<|think|>")
-    assert (answer.reasoning, answer.content) == ("hm", "Hi")
-    answer = read("gemma4", ["Hi<|channel>thought\nhm<channel|>!"])
-    assert (answer.reasoning, answer.content) == ("hm", "Hi!")
-
-
-def test_without_tools_the_marks_of_answers_are_taken_off_all_the_same() -> None:
-    assert read("command_r", ["<|START_TEXT|>Hi<|END_TEXT|>"], tools=()).content == "Hi"
-    assert (
-        read("gemma4", ["<|channel>", "<|channel>thought", "<channel|>Hi <", "<channel|>"], tools=()).content == "Hi <"
-    )
-    assert read("gemma4", ['{"name": "now"}'], tools=()).content == '{"name": "now"}'
-    call = GEMMA.format("now{}")
-    assert read("gemma4", [call], tools=()).content == call
-
-
-def test_white_space_behind_a_frame_is_not_kept_for_ever() -> None:
-    parser = FramedParser(GENERIC.parser(()), ["<a>"], ["</a>"])
-    answer = Answer()
-    answer.take(parser.feed("<a>x</a>"))
-    for _ in range(20):
-        answer.take(parser.feed(" " * 100))
-    answer.take(parser.finish())
-    assert answer.content == "x</a>" + " " * 2000
-    assert not parser.done
+def test_one_call_is_enough_where_no_more_are_wanted() -> None:
+    for name, text, _, made in READ:
+        if len(made) > 1:
+            assert calls(read(name, text, parallel=False)) == made[:1], name
 
 
 @pytest.mark.parametrize(
-    ("template", "name"),
+    ("name", "text", "content"),
     [
-        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", "command_r"),
-        ("Cohere2MoE", "command_r"),
-        ("CohereForAI-c4ai-command-r-plus-tool_use", "command_r_plus"),
-        ("Apertus-8B-Instruct", "apertus"),
-        ("ibm-granite-granite-3.3-2B-Instruct", "granite"),
-        ("ibm-granite-granite-4.0", "hermes"),
-        ("NVIDIA-Nemotron-Nano-v2", "nemotron"),
-        ("google-gemma-4-31B-it", "gemma4"),
-        ("google-gemma-4-31B-it-interleaved", "gemma4"),
-        ("google-gemma-2-2b-it", "generic"),
-        ("upstage-Solar-Open-100B", "solar"),
-        ("tencent-Hy3", "hunyuan"),
+        ("gpt_oss", "<|channel|>commentary to=functions.other<|message|>{}<|call|>", "{}"),
+        ("gpt_oss", "<|channel|>commentary to=functions.get<|message|>no json<|call|>", "no json"),
+        ("muse", " to=other<|message|>something<|eot|>", "something"),
+        ("kimi_k3", '<|open|>call tool="other" index="1"<|sep|>x', '<|open|>call tool="other" index="1"<|sep|>x'),
     ],
 )
-def test_which_template_has_which(template: str, name: str) -> None:
-    source = (LLAMA_CPP / "models" / "templates" / f"{template}.jinja").read_text(encoding="utf-8")
-    assert find_format(source).name == name
+def test_what_channels_say_to_nobody_is_text(name: str, text: str, content: str) -> None:
+    answer = read(name, text)
+    assert (answer.content, answer.calls, answer.reasoning) == (content, [], "")
 
 
-def test_templates_that_are_not_vendored() -> None:
-    assert find_format("{{ '<|tool|>' + message['tools'] + '<|/tool|>' }}").name == "phi"
-    assert find_format("<start_function_call>call: <escape>").name == "function_gemma"
+def test_channels_go_on_where_the_prompt_ends() -> None:
+    final = read("gpt_oss", "lo.<|return|>", "<|start|>assistant<|channel|>final<|message|>Hel")
+    thought = read("gpt_oss", "m<|end|><|start|>assistant<|channel|>final<|message|>Yes",
+                   "<|start|>assistant<|channel|>analysis<|message|>h")  # fmt: skip
+    assert (final.content, final.reasoning) == ("lo.", "")
+    assert (thought.content, thought.reasoning) == ("Yes", "m")
+    opened = '<|open|>message role="assistant"<|sep|><|open|>think<|sep|>'
+    kimi = read("kimi_k3", "so<|close|>think<|sep|><|open|>response<|sep|>Yes<|close|>response<|sep|>", opened)
+    assert (kimi.content, kimi.reasoning) == ("Yes", "so")
+
+
+def test_thoughts_in_channels_may_stay_in_the_text() -> None:
+    parser = cast(ChannelOutputParser, get_format("gpt_oss").parser(TOOLS))
+    parser.begin("<|start|>assistant", inline=True)
+    answer = Answer()
+    text = "<|channel|>analysis<|message|>hm<|end|>"
+    answer.take([*parser.feed(f"{text}<|start|>assistant<|channel|>final<|message|>Yes"), *parser.finish()])
+    assert (answer.content, answer.reasoning) == (f"{text}Yes", "")
+
+
+def test_a_cut_call_delivers_what_there_is() -> None:
+    for name, text, arguments in (
+        ("deepseek", f'{CALLS}{CALL}get{SEP}{{"city": "Ro', '{"city": "Ro'),
+        ("glm", "<tool_call>get<arg_key>city</arg_key><arg_value>Ro</arg_v", '{"city": "Ro'),
+        ("lfm2", '<|tool_call_start|>[get(city="Ro', '{"city": "Ro'),
+        ("minimax_m3", f'{NS}<tool_call>\n{NS}<invoke name="get">{NS}<city>Ro{NS}</ci', '{"city": "Ro'),
+        ("gpt_oss", '<|channel|>commentary to=functions.get<|message|>{"city": "Ro', '{"city": "Ro'),
+    ):
+        (call,) = read(name, text).calls
+        assert (call.name, call.arguments, call.ended) == ("get", arguments, False), name
+
+
+def test_every_vendored_template_finds_its_format() -> None:
+    generic = {
+        path.stem for path in TEMPLATES.glob("*.jinja") if find_format(path.read_text("utf-8")).name == "generic"
+    }
+    assert generic == {
+        "google-gemma-2-2b-it", "HuggingFaceTB-SmolLM3-3B", "llama-cpp-rwkv-world", "microsoft-Phi-3.5-mini-instruct",
+    }  # fmt: skip
+    assert find_format((TEMPLATES / "tencent-Hy3.jinja").read_text("utf-8")).name == "hunyuan"
+    assert find_format((TEMPLATES / "MiniMax-M1.jinja").read_text("utf-8")).name == "minimax_m1"
