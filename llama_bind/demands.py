@@ -54,7 +54,7 @@ def read_demand(
         _check_strict(plan)
         if others.get("response_format") is not None and not plan.grammar.triggers:
             del makers["response_format"]  # that is about an answer in words, and here none is wanted
-        makers["tools"] = functools.partial(_tools, plan.grammar, call.request)
+        makers["tools"] = functools.partial(_tools, plan.grammar, call.request, parallel=plan.parallel)
         if len(makers) == 2 and plan.grammar.triggers and "grammar" not in makers:
             answer = next(iter(makers.values()))()
             return call, _with_reasoning(Spec(options=(makers["tools"](), answer), kind=answer.kind), plan)
@@ -100,11 +100,12 @@ def _check_strict(plan: ChatPlan) -> None:
                 raise
 
 
-def _tools(grammar: ToolGrammar, request: RequestParams) -> Spec:
+def _tools(grammar: ToolGrammar, request: RequestParams, *, parallel: bool) -> Spec:
     from llama_bind.structured.schema_inline import inline_schemas
 
     rules = inline_schemas(grammar.rules, whitespace=cast("Whitespace", request.json_whitespace))
-    return Spec(rules, grammar.start, tuple(grammar.markers.items()), grammar.triggers, kind="tools")
+    once = bool(grammar.triggers) and not parallel
+    return Spec(rules, grammar.start, tuple(grammar.markers.items()), grammar.triggers, once, kind="tools")
 
 
 def _with_reasoning(spec: Spec | None, plan: ChatPlan | None) -> Spec | None:

@@ -37,6 +37,7 @@ class _Phase(enum.Enum):
     GAP = "gap"  # it has; blanks may follow
     FREE = "free"  # no trigger has appeared, or the grammar has been matched since
     HELD = "held"
+    DONE = "done"  # it has been matched, and once is enough
 
 
 class Phased:
@@ -57,6 +58,7 @@ class Phased:
         self._matcher: LLMatcher | None = None
         self._blanks = 0
         self._seen: tuple[int, LLMatcher] | None = None  # what `allows` found out about a token
+        self._leaves = self._triggers is not None and not spec.once  # whether it is free again after a match
         self._phase = _Phase.BEFORE if self._after is not None else _Phase.FREE
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -133,6 +135,8 @@ class Phased:
             return self._matcher.validate_tokens(list(tokens))
         if self._phase is _Phase.GAP:
             return self._new.validate_tokens(list(tokens))
+        if self._phase is _Phase.DONE:
+            return 0
         needles = self._after if self._phase is _Phase.BEFORE else self._triggers
         assert needles is not None
         text = b""
@@ -147,8 +151,12 @@ class Phased:
         if self._phase is _Phase.HELD:
             assert self._matcher is not None
             mask = refused(self._matcher, self._spec, self._n_tokens)
-            if self._triggers is not None and self._matcher.is_accepting():
+            if self._leaves and self._matcher.is_accepting():
                 mask &= self._free_mask()
+            return mask
+        if self._phase is _Phase.DONE:
+            mask = np.ones(self._n_tokens, np.bool_)
+            mask[list(self._ends)] = False
             return mask
         if self._phase is _Phase.GAP:
             mask = refused(self._new, self._spec, self._n_tokens)
@@ -172,13 +180,15 @@ class Phased:
         """Tokens that must come next."""
         if self._phase is not _Phase.HELD or self._matcher is None:
             return ()
-        if self._triggers is not None and self._matcher.is_accepting():
+        if self._leaves and self._matcher.is_accepting():
             return ()
         return self._matcher.compute_ff_tokens()
 
     @property
     def finished(self) -> bool:
         """Whether nothing but the end may follow."""
+        if self._phase is _Phase.DONE:
+            return True
         return self._triggers is None and self._matcher is not None and self._matcher.is_stopped()
 
     # -- going on --------------------------------------------------------------------------------------------------
@@ -196,7 +206,7 @@ class Phased:
             self._accept_gap(piece)
         elif self._phase is _Phase.BEFORE:
             self._accept_before(piece)
-        else:
+        elif self._phase is _Phase.FREE:
             self._accept_free(piece)
 
     def _accept_before(self, piece: Piece) -> None:
@@ -232,7 +242,7 @@ class Phased:
     def _accept_held(self, piece: Piece) -> None:
         matcher = self._matcher
         assert matcher is not None
-        if self._triggers is None or matcher.validate_tokens([piece.token]) == 1:
+        if not self._leaves or matcher.validate_tokens([piece.token]) == 1:
             if not matcher.consume_token(piece.token):
                 raise failure(matcher, self._spec)
             if self._triggers is not None and matcher.is_stopped():
@@ -244,9 +254,9 @@ class Phased:
             self._hold(None)
 
     def _leave(self) -> None:
-        """The grammar has been matched: free again."""
+        """The grammar has been matched: free again, unless once is enough."""
         assert self._triggers is not None
-        self._matcher, self._phase = None, _Phase.FREE
+        self._matcher, self._phase = None, _Phase.DONE if self._spec.once else _Phase.FREE
         self._triggers.clear()
 
     def _hold(self, matcher: LLMatcher | None) -> None:

@@ -41,6 +41,7 @@ class Spec:
             compiler defines these rules.
         triggers: Empty: the grammar holds from the first token. Else: from the beginning of the first of these texts
             that appears; before it anything may be written, and after a match anything again, until the next.
+        once: With triggers: the output ends with the first match.
         after: The grammar holds only after this text has appeared (the end of the reasoning); "" for at once.
         thinking: See there; None for no limit.
         options: In place of `lark`: the output is one of these, of each of which only grammar and markers count.
@@ -51,6 +52,7 @@ class Spec:
     start: str = "start"
     markers: tuple[tuple[str, str], ...] = ()
     triggers: tuple[str, ...] = ()
+    once: bool = False
     after: str = ""
     thinking: ThinkingBudget | None = None
     options: tuple[Spec, ...] = ()

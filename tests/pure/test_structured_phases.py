@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Iterator
@@ -107,6 +108,27 @@ def test_a_grammar_that_may_go_on_does_or_leaves() -> None:
     assert accepted(spec, [*b"<call>1<call>2", TINY.end]) == 15
     assert accepted(spec, [*b"<call>1 hello <call>2<call>x"]) == 27
     assert not make(spec).finished
+
+
+def test_where_once_is_enough_the_output_ends_with_the_first_match() -> None:
+    once = dataclasses.replace(CALL, once=True)
+    tokens = TINY.tokenize("hello<tool_call>{12}", False)
+    assert accepted(once, [*tokens, TINY.end]) == len(tokens) + 1
+    for more in (b" ", b"<tool_call>{1}", b"}"):
+        assert accepted(once, [*tokens, *more]) == len(tokens), more
+    constraint = make(once)
+    for token in tokens:
+        assert not constraint.finished
+        constraint.accept(token)
+    assert constraint.finished
+    assert not constraint.forced()
+    assert constraint.fitting([ord("x")]) == 0
+
+
+def test_once_leaves_a_grammar_that_may_go_on_the_choice_to_end() -> None:
+    spec = Spec(lark='start: "<call>" /[0-9]+/', triggers=("<call>",), once=True)
+    assert accepted(spec, [*b"<call>12", TINY.end]) == 9
+    assert accepted(spec, [*b"<call>12 "]) == 8
 
 
 def test_of_two_triggers_the_first_to_appear_counts() -> None:
