@@ -72,7 +72,9 @@ class Phased:
                 return True
             if not self._matcher.is_accepting():
                 return False
-            return token in self._ends if self._triggers is None else self._free(token)
+            return self._free(token) if self._leaves else token in self._ends
+        if phase is _Phase.DONE:
+            return token in self._ends
         if phase is _Phase.GAP:
             return self._new.validate_tokens([token]) == 1 or self._is_blank(token)
         return self._free(token)
