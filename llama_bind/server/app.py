@@ -24,7 +24,7 @@ from llama_bind.server.gate import Gate, Traffic
 from llama_bind.server.keys import read_keys
 from llama_bind.server.replies import error_reply
 from llama_bind.server.routes import chat, completions, docs, embeddings, models, status, tokens
-from llama_bind.server.service import Service
+from llama_bind.server.service import Progress, Service
 from llama_bind.server.settings import Settings
 from llama_bind.version import __version__
 
@@ -42,7 +42,7 @@ def create_app(
     *,
     llm: AsyncLlama | None = None,
     on_loaded: Callable[[Service], None] = lambda _: None,
-    on_progress: Callable[[float], None] = lambda _: None,
+    on_progress: Progress = lambda _share, _size: None,
 ) -> FastAPI:
     """An application that serves one model.
 
@@ -50,7 +50,7 @@ def create_app(
         settings: What to load and how to serve it; None: the default model, all defaults.
         llm: A model that is loaded already, in place of loading one; its owner closes it.
         on_loaded: Called when the model is ready or could not be loaded.
-        on_progress: Called from another thread with the share loaded.
+        on_progress: Called from another thread with the share loaded and the size of the file in bytes.
 
     Raises:
         InputError: API keys that cannot be read.
@@ -91,7 +91,7 @@ def create_app(
     return app
 
 
-async def _load(service: Service, on_loaded: Callable[[Service], None], on_progress: Callable[[float], None]) -> None:
+async def _load(service: Service, on_loaded: Callable[[Service], None], on_progress: Progress) -> None:
     await service.load(on_progress)
     on_loaded(service)
 

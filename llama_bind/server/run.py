@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from llama_bind.errors import InputError
-from llama_bind.hub.progress import human_size, progress_bar
+from llama_bind.hub.progress import Update, human_size, progress_bar
 from llama_bind.server.app import create_app
 from llama_bind.server.params import ServerParams
 from llama_bind.server.protocol import protocol_class
@@ -25,7 +25,8 @@ from llama_bind.server.settings import Settings
 
 __all__ = ["run"]
 
-PROGRESS_UNITS = 1000
+SLOW_TO_LOAD = 500_000_000
+"""Bytes from which on a bar is drawn while a model loads; smaller ones are there before it could be read."""
 logger = logging.getLogger("llama_bind.server")
 
 
@@ -56,17 +57,23 @@ def run(settings: Settings) -> int:
     params = settings.server
     listening = _listen(params)
     failed: list[BaseException] = []
-    with progress_bar("loading", PROGRESS_UNITS) as update, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as bar:
+        updates: list[Update] = []  # one, when the model's file is known
+
+        def progress(share: float, size: int) -> None:
+            if not updates:
+                updates.append(bar.enter_context(progress_bar("loading", size, enabled=size >= SLOW_TO_LOAD)))
+            updates[0](int(share * size))
 
         def loaded(service: Service) -> None:
+            bar.close()
             if service.error is not None:
                 failed.append(service.error)
                 server.should_exit = True
             elif service.llm is not None:
-                stack.close()
                 print(_ready_line(service, listening, params), flush=True)
 
-        app = create_app(settings, on_loaded=loaded, on_progress=lambda share: update(int(share * PROGRESS_UNITS)))
+        app = create_app(settings, on_loaded=loaded, on_progress=progress)
         server = _Server(_config(app, params))
         _log_to_stderr()
         server.run(sockets=[listening])

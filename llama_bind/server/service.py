@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llama_bind.errors import LlamaBindError
 from llama_bind.hub import DEFAULT_MODEL
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from llama_bind.aio import AsyncLlama
     from llama_bind.engine.stats import EngineStats
 
-__all__ = ["Service"]
+__all__ = ["Progress", "Service"]
+
+Progress: TypeAlias = Callable[[float, int], None]
+"""Called from another thread with the share of the model that is loaded, and the bytes of its file."""
 
 STATS_TIMEOUT = 2.0
 """Seconds to wait for an engine's counters: while its process starts again there are none."""
@@ -55,7 +58,7 @@ class Service:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def load(self, on_progress: Callable[[float], None] = lambda _: None) -> None:
+    async def load(self, on_progress: Progress = lambda _share, _size: None) -> None:
         """Find and load the model; `error` says it when that fails."""
         try:
             llm = await asyncio.to_thread(self._load, on_progress)
@@ -68,7 +71,7 @@ class Service:
         else:
             self.llm = llm
 
-    def _load(self, on_progress: Callable[[float], None]) -> AsyncLlama:
+    def _load(self, on_progress: Progress) -> AsyncLlama:
         from llama_bind.aio import AsyncLlama
         from llama_bind.hub.find import find_model
 
@@ -77,9 +80,11 @@ class Service:
         if "embedding" not in options and only_embeds(self._path):
             options["embedding"] = True
 
+        size = self._path.stat().st_size if self._path.is_file() else 0
+
         def progress(share: float) -> bool:
             self.progress = share
-            on_progress(share)
+            on_progress(share, size)
             return not self.closing
 
         return AsyncLlama(self._path, progress_callback=progress, **options)
