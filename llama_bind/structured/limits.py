@@ -25,8 +25,8 @@ MAX_LITERAL = 1 << 16
 """Most characters of one string or pattern: what must be written is tokenized as a whole."""
 MAX_CHAIN = 250
 """Most rules that refer to each other in a chain."""
-MAX_ITEMS = 30_000
-"""Most names, strings and patterns in rules that are not terminals; one to two seconds to compile."""
+MAX_ITEMS = 40_000
+"""Most rules and different strings and patterns in them, terminals not counted; some seconds to compile."""
 
 _TOKENS = re.compile(
     r"""(?P<skip>[ \t\r]+|//[^\n]*|\#[^\n]*)
@@ -73,8 +73,8 @@ def check(text: str) -> None:
     references, items = _references(text)
     if items > MAX_ITEMS:
         raise GrammarError(
-            f"the grammar has {items} names and strings in its rules; the most is {MAX_ITEMS}: put alternatives that "
-            "are plain text into a terminal (a name in capital letters)"
+            f"the grammar has {items} rules and strings in them; the most is {MAX_ITEMS}: put alternatives that are "
+            "plain text into a terminal (a name in capital letters)"
         )
     depth = _depth(references)
     if depth > MAX_CHAIN:
@@ -82,10 +82,11 @@ def check(text: str) -> None:
 
 
 def _references(text: str) -> tuple[dict[str, list[str]], int]:
-    """Rules and the names in each, and how many items stand in rules that are not terminals."""
+    """Rules and the names in each, and how many rules and different strings in them there are."""
     references: dict[str, list[str]] = {}
     current: list[str] = references.setdefault("", [])
-    items, terminal, at_start, position = 0, False, True, 0
+    items: set[str] = set()
+    terminal, at_start, position = False, True, 0
     while position < len(text):
         match = _TOKENS.match(text, position)
         if match is None:
@@ -93,6 +94,8 @@ def _references(text: str) -> tuple[dict[str, list[str]], int]:
         if at_start and (defined := _DEFINITION.match(text, position)) is not None:
             name = defined.group("name")
             current, terminal = references.setdefault(name, []), name.upper() == name
+            if not terminal:
+                items.add(name)
             position, at_start = defined.end(), False
             continue
         kind, position = match.lastgroup, match.end()
@@ -102,9 +105,10 @@ def _references(text: str) -> tuple[dict[str, list[str]], int]:
             position = _json(text, position, references, current)
         elif kind == "name":
             current.append(match.group())
-        items += kind in ("string", "regex", "special", "name") and not terminal
+        if kind in ("string", "regex", "special") and not terminal:
+            items.add(match.group())
         at_start = kind == "end" or (at_start and kind == "skip")
-    return references, items
+    return references, len(items)
 
 
 def _json(text: str, position: int, references: dict[str, list[str]], current: list[str]) -> int:

@@ -227,6 +227,13 @@ def test_forced_tokens_take_no_steps_of_their_own() -> None:
         assert steps == 2  # the last character is not computed, nor an end after it
 
 
+def test_penalties_count_forced_tokens() -> None:
+    llm = shared()
+    for forced, other in (("a", "b"), ("b", "a")):
+        made = choice(llm, lark=f'start: "{forced * 9}" /[ab]/', frequency_penalty=50, temperature=0)
+        assert made["text"] == forced * 9 + other
+
+
 def test_a_text_that_is_all_forced_is_not_computed_at_all() -> None:
     with tiny() as llm:
         result: Any = llm.create_completion("Hello", choice=["certainly"])
