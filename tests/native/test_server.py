@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from typing import Any
 
@@ -156,6 +157,73 @@ def test_options_of_every_kind_arrive() -> None:
         .startswith("yes")
     )
     assert len(post("/v1/chat/completions", {**HELLO, "n": 3}).json()["choices"]) == 3
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"sure": {"const": True}, "word": {"enum": ["yes"]}},
+    "required": ["sure", "word"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"choice": ["maybe"]}, "maybe"),
+        ({"regex": "ab{3}c"}, "abbbc"),
+        ({"json_schema": SCHEMA}, '{"sure": true, "word": "yes"}'),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "strict": True, "schema": SCHEMA},
+                }
+            },
+            '{"sure": true, "word": "yes"}',
+        ),
+    ],
+)
+def test_answers_of_a_form(given: dict[str, Any], text: str) -> None:
+    asked = {"messages": HELLO["messages"], "max_tokens": 60, **given}
+    choice = post("/v1/chat/completions", asked).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (text, "stop")
+    chunks = events(post("/v1/chat/completions", {**asked, "stream": True}))
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks) == text
+    assert post("/v1/completions", {"prompt": "x", "max_tokens": 60, **given}).json()["choices"][0]["text"] == text
+
+
+def test_a_form_that_cannot_be_held_is_refused() -> None:
+    wrong = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "nothing"}}}
+    error = error_of(post("/v1/chat/completions", {**HELLO, "response_format": wrong, "stream": True}), 400)
+    assert (error["code"], error["param"]) == ("invalid_schema", "response_format")
+
+
+TOOL = {"type": "function", "function": {"name": "answer", "parameters": SCHEMA}}
+
+
+@functools.cache
+def roomy() -> Llama:
+    """One with room for what models are told about tools."""
+    return tiny(n_ctx=4096, file={"n_ctx_train": 4096})
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "answer"}}])
+def test_calls_of_tools(choice: Any) -> None:
+    asked = {**HELLO, "max_tokens": 100, "tools": [TOOL], "tool_choice": choice, "parallel_tool_calls": False}
+    del asked["ignore_eos"]
+    app = app_of(roomy())
+    made = post("/v1/chat/completions", asked, app=app).json()["choices"][0]
+    assert made["finish_reason"] in ("tool_calls", "stop")
+    (call,) = made["message"]["tool_calls"]
+    assert call["function"]["name"] == "answer"
+    assert json.loads(call["function"]["arguments"]) == {"sure": True, "word": "yes"}
+    chunks = events(post("/v1/chat/completions", {**asked, "stream": True}, app=app))
+    deltas = [d for c in chunks for d in c["choices"][0]["delta"].get("tool_calls", ())]
+    assert deltas[0]["function"]["name"] == "answer"
+    assert "".join(d["function"]["arguments"] for d in deltas) == call["function"]["arguments"]
+    bad = {**asked, "tools": [{"type": "function"}]}
+    assert error_of(post("/v1/chat/completions", bad, app=app), 400)["param"] == "tools"
 
 
 def test_slips_are_told_in_a_header() -> None:

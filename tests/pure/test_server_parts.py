@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import pytest
 
 from llama_bind import errors
 from llama_bind.engine.stats import EngineStats
-from llama_bind.options import options_of
+from llama_bind.options import option, options_of
 from llama_bind.params import ChatParams, RequestParams, SamplingParams
 from llama_bind.server.body import _read
 from llama_bind.server.errors import TABLE, ApiError, api_error
@@ -85,7 +87,8 @@ def read(value: Any) -> dict[str, Any]:
         ("stream", "yes"), ("stream", 1), ("logprobs", "all"), ("logit_bias", [1]), ("logit_bias", {"1": "x"}),
         ("grammar", {"root": 1}), ("stream_options", 3), ("user", 5), ("context_overflow", "ignore"),
         ("samplers", "top_k"), ("bad_words", "x"), ("stop_token_ids", ["x"]), ("echo", "true"),
-        ("timeout", 0), ("priority", 10**6), ("mirostat_mode", 7),
+        ("timeout", 0), ("priority", 10**6), ("mirostat_mode", 7), ("response_format", "json"),
+        ("response_format", "os.PathLike"), ("response_format", ["x"]), ("json_schema", 5), ("json_schema", ["x"]),
     ],
 )  # fmt: skip
 def test_wrong_types_and_numbers(field: str, value: Any) -> None:
@@ -154,6 +157,23 @@ def test_kinds_of_annotations() -> None:
     assert made["samplers"]["anyOf"][0] == {"type": "array", "items": {"type": "string"}}
     assert made["grammar"]["anyOf"][0] == {"type": "string"}
     assert made["mirostat_mode"]["anyOf"][0]["enum"] == [0, 1, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    anything: Any = option(None, "What only Python has.")  # noqa: RUF009
+    function: Callable[[int], int] | None = option(None, "The same.")  # noqa: RUF009
+    path: PathLike[str] | str = option("x", "A path, or its text.")  # noqa: RUF009
+    nested: Sequence[str | Sequence[int]] | None = option(None, "Lists.")
+    table: Mapping[str, Sequence[float]] | None = option(None, "A table.")
+
+
+def test_what_no_client_may_give_is_no_field() -> None:
+    fields = schema("OddRequest", "x", option_fields((Odd,))).model_json_schema()["properties"]
+    assert fields.keys() == {"path", "nested", "table"}
+    assert fields["path"]["anyOf"][0] == {"type": "string"}
+    assert fields["nested"]["anyOf"][0]["items"]["anyOf"][1] == {"type": "array", "items": {"type": "integer"}}
+    assert fields["table"]["anyOf"][0]["additionalProperties"] == {"type": "array", "items": {"type": "number"}}
 
 
 # -- several prompts ---------------------------------------------------------------------------------------------

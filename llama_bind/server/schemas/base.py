@@ -37,8 +37,12 @@ FOREIGN = frozenset({
 """Fields of other servers and of OpenAI's that mean nothing here, and are no slips of ours."""
 
 _PLAIN: Mapping[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "Any": Any}
-_TEXT_ON_THE_WIRE = frozenset({"grammar"})
-"""Options that take objects in Python."""
+_ON_THE_WIRE: Mapping[str, Any] = {
+    "grammar": str,
+    "response_format": dict[str, Any],
+    "json_schema": dict[str, Any] | str | bool,
+}
+"""Options that take any object in Python, and what a client may give: never the name of a type."""
 
 
 class _Wire(BaseModel):
@@ -63,14 +67,16 @@ def option_names(classes: Iterable[type[Any]], without: Collection[str] = ()) ->
 
 
 def option_fields(classes: Iterable[type[Any]], without: Collection[str] = ()) -> dict[str, Any]:
-    """Fields for the options of dataclasses, all optional. What only Python can give (functions, paths) is left out."""
+    """Fields for the options of dataclasses, all optional. What only Python can give (functions, paths,
+    objects of any kind) is left out.
+    """
     found: dict[str, Any] = {}
     for cls in classes:
         kinds = {f.name: str(f.type) for f in dataclasses.fields(cls)}
         for name, entry in options_of(cls).items():
-            kind = str if name in _TEXT_ON_THE_WIRE else _wire(kinds[name], entry)
+            kind = _ON_THE_WIRE.get(name) or (None if kinds[name] == "Any" else _wire(kinds[name], entry))
             if kind is not None and name not in without and name not in found:
-                found[name] = (kind | None if kind is not Any else Any, Field(None, description=entry.doc))
+                found[name] = (kind | None, Field(None, description=entry.doc))
     return found
 
 
