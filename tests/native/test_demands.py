@@ -12,6 +12,7 @@ from llama_bind.chat.plan import ChatPlan
 from llama_bind.chat.prompt import ChatPrompt
 from llama_bind.chat.reasoning import Reasoning
 from llama_bind.chat.tools.base import ToolGrammar
+from llama_bind.chat.tools.registry import get_format
 from llama_bind.demands import constraints_of, read_demand
 from llama_bind.engine.request import Request
 from llama_bind.errors import InputError, UnsupportedError
@@ -28,7 +29,7 @@ ANSWER = Spec('answer: "yes" | "no"', start="answer", kind="json_schema")
 
 
 def plan(**options: Any) -> ChatPlan:
-    return ChatPlan(ChatPrompt((), ()), **{"format": None, **options})
+    return ChatPlan(ChatPrompt((), ()), **{"format": get_format("hermes"), **options})
 
 
 def call(**options: Any) -> Call:
@@ -102,17 +103,18 @@ def test_a_limit_on_reasoning() -> None:
     spec = demand(plan(reasoning=THINK, opened="<think>\n", budget=3), ANSWER)
     assert spec is not None
     assert spec.thinking == ThinkingBudget(3, "</think>", "<think>", "</think>", opened=True)
-    assert spec.after == "</think>"
+    assert spec.after == ("</think>",)
     alone = demand(plan(reasoning=THINK, budget=3))
     assert alone is not None
-    assert (alone.lark, alone.after) == ("", "")
+    assert (alone.lark, alone.after) == ("", ())
 
 
 def test_the_engine_closes_the_reasoning() -> None:
     llm = shared()
     engine: Any = llm.engine
     for seed in range(5):
-        spec = Spec('start: "yes" | "no"', after="</think>", thinking=ThinkingBudget(6, "\n</think>\n", end="</think>"))
+        budget = ThinkingBudget(6, "\n</think>\n", end="</think>")
+        spec = Spec('start: "yes" | "no"', after=("</think>",), thinking=budget)
         handle = engine.submit(Request(llm.tokenize(b"Hello"), seed=seed, max_tokens=60, constraint=spec))
         text = "".join(event.text for event in handle if isinstance(event, PieceEvent))
         thought, _, answer = text.partition("\n</think>\n")
