@@ -111,6 +111,13 @@ def _tools(grammar: ToolGrammar, request: RequestParams, *, parallel: bool) -> S
 def _with_reasoning(spec: Spec | None, plan: ChatPlan | None) -> Spec | None:
     """The demand on what comes after the reasoning, and the limit on that."""
     found = spec if spec is not None and (spec.lark or spec.options) else None
+    if found is not None and plan is not None and plan.answers and found.kind != "tools":
+        if found.options:
+            raise UnsupportedError(
+                f"answers of this model's format ({plan.format.name}) cannot be held to a form while it may call "
+                'tools; leave out one of them, or give tool_choice="none"'
+            )
+        return dataclasses.replace(found, after=plan.answers)
     if plan is None or plan.reasoning is None:
         return found
     if found is not None:

@@ -67,9 +67,14 @@ class ChatPlan:
     markers: tuple[str, ...] = ()
 
     @property
-    def after(self) -> str:
-        """The text after which a demand on the answer begins to hold: the end of open reasoning; "" for at once."""
-        return self.reasoning.closing if self.reasoning is not None and self.opened else ""
+    def after(self) -> tuple[str, ...]:
+        """The texts after which a demand on the answer begins to hold: the end of open reasoning; none: at once."""
+        return (self.reasoning.closing,) if self.reasoning is not None and self.opened else ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Likewise for formats whose every text stands in a channel: what opens that of the answer."""
+        return cast(ChannelFormat, self.format).answers if self.format.reads_reasoning else ()
 
     def reader(self, *, streaming: bool = False, json_text: bool = False) -> Router:
         """What reads one answer.

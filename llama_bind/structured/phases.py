@@ -53,7 +53,7 @@ class Phased:
         self._ends = self._tokenizer.vocabulary.ends
         self._n_tokens = self._tokenizer.vocabulary.n_tokens
         self._new: LLMatcher = grammars.get(spec)  # at the start of the grammar, never advanced
-        self._after = Needles((spec.after.encode(),)) if spec.after else None
+        self._after = Needles(tuple(text.encode() for text in spec.after)) if spec.after else None
         self._triggers = Needles(tuple(text.encode() for text in spec.triggers)) if spec.triggers else None
         self._matcher: LLMatcher | None = None
         self._blanks = 0

@@ -42,7 +42,7 @@ class Spec:
         triggers: Empty: the grammar holds from the first token. Else: from the beginning of the first of these texts
             that appears; before it anything may be written, and after a match anything again, until the next.
         once: With triggers: the output ends with the first match.
-        after: The grammar holds only after this text has appeared (the end of the reasoning); "" for at once.
+        after: The grammar holds only after one of these texts has appeared (the end of the reasoning); none: at once.
         thinking: See there; None for no limit.
         options: In place of `lark`: the output is one of these, of each of which only grammar and markers count.
         kind: What the caller asked for, to word errors.
@@ -53,7 +53,7 @@ class Spec:
     markers: tuple[tuple[str, str], ...] = ()
     triggers: tuple[str, ...] = ()
     once: bool = False
-    after: str = ""
+    after: tuple[str, ...] = ()
     thinking: ThinkingBudget | None = None
     options: tuple[Spec, ...] = ()
     kind: Literal["json_schema", "json_object", "regex", "choice", "grammar", "lark", "tools", "thinking"] = "lark"

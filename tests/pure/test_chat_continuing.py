@@ -80,7 +80,7 @@ def planned(template: str, last: dict[str, Any], **options: Any) -> Any:
 def test_an_assistant_s_last_message_is_continued(template: str, last: Any, text: str, opened: str) -> None:
     plan = planned(template, last)
     assert plan.prompt.text.endswith(text)
-    assert (plan.opened, plan.after) == (opened, "</think>" if opened else "")
+    assert (plan.opened, plan.after) == (opened, ("</think>",) if opened else ())
 
 
 def test_unless_the_caller_says_otherwise() -> None:

@@ -238,7 +238,7 @@ def test_thinking_by_a_variable_of_the_template() -> None:
     assert plan(QWEN, enable_thinking=False).prompt.text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     made = plan("deepseek-ai-DeepSeek-V3.1", enable_thinking=True)
     assert made.prompt.text.endswith("<think>")
-    assert (made.opened, made.after) == ("<think>", "</think>")
+    assert (made.opened, made.after) == ("<think>", ("</think>",))
     assert plan("deepseek-ai-DeepSeek-V3.1").prompt.text.endswith("<think></think>")
     assert plan("MiniMax-M3", enable_thinking=False).prompt.text.endswith("</mm:think>")
     assert plan("tencent-Hy3", enable_thinking=True).prompt.text.endswith("<think:opensource>")
@@ -313,13 +313,13 @@ def test_budgets() -> None:
 def test_a_forced_answer_of_a_model_that_thinks_by_itself_is_opened_by_the_prompt() -> None:
     made = plan(QWEN, tools=[WEATHER], tool_choice="required")
     assert made.prompt.text.endswith("<|im_start|>assistant\n<think>\n")
-    assert (made.opened, made.after) == ("<think>\n", "</think>")
+    assert (made.opened, made.after) == ("<think>\n", ("</think>",))
     assert plan(QWEN, tools=[WEATHER]).opened == ""
-    assert plan_chat(source_of(QWEN), [USER], forced=True).after == "</think>"
-    assert plan_chat(source_of(QWEN), [USER], ChatParams(enable_thinking=False), forced=True).after == ""
+    assert plan_chat(source_of(QWEN), [USER], forced=True).after == ("</think>",)
+    assert plan_chat(source_of(QWEN), [USER], ChatParams(enable_thinking=False), forced=True).after == ()
     # These do not think unless told to.
     for name in ("ibm-granite-granite-3.3-2B-Instruct", "Apertus-8B-Instruct", "poolside-Laguna-XS.2"):
-        assert plan(name, tools=[WEATHER], tool_choice="required").after == ""
+        assert plan(name, tools=[WEATHER], tool_choice="required").after == ()
 
 
 def test_what_a_user_says_opens_no_reasoning() -> None:
@@ -397,3 +397,15 @@ def test_nothing_is_imported_for_nothing() -> None:
     text = Path(plan_chat.__code__.co_filename).read_text(encoding="utf-8")
     assert "from llama_bind.core" not in text
     assert "from llama_bind.structured" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("openai-gpt-oss-120b", ("final<|message|>", "<|constrain|>json<|message|>")),
+        ("Kimi-K3", ("<|open|>response<|sep|>",)),
+        ("Qwen-Qwen3-0.6B", ()),
+    ],
+)
+def test_formats_with_channels_say_what_stands_before_the_answer(name: str, answers: tuple[str, ...]) -> None:
+    assert plan(name).answers == answers

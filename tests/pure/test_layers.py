@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "llama_bind"
 
 BASE = {"errors", "options", "params", "values", "types", "version"}
 CALLS = {"chat_results", "embeddings", "engine", "prompts", "rerank", "results"}
+READERS = {"calls", "chats", "demands", "infill", "restrictions"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
@@ -47,9 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storing": {*BASE, "cache", "core", "engine", "lib", "starting"},
     "states": {*BASE, "core", "engine"},
     "starting": {*BASE, "cache", "core", "demands", "drafting", "embeddings", "engine", "states", "storing"},
-    "session": {
-        *BASE, *CALLS, "cache", "calls", "chats", "core", "demands", "drafting", "infill", "restrictions", "starting",
-    },  # fmt: skip
+    "session": {*BASE, *CALLS, *READERS, "cache", "core", "drafting", "starting"},
     "drafting": {*BASE, "core", "engine", "hub"},
     "many": {*BASE, "engine", "prompts", "results", "session"},
     "progress": {"errors"},

@@ -20,7 +20,7 @@ TINY = Tiny()
 COMPILER = Compiler(TINY.vocabulary)
 CALL = Spec(lark='start: mark "{" /[0-9]+/ "}"', markers=(("mark", "<tool_call>"),), triggers=("<tool_call>",))
 SPECIAL = Spec(lark='start: mark "{" /[0-9]+/ "}"', markers=(("mark", "<call>"),), triggers=("<call>",))
-AFTER = Spec(lark='start: "yes" | "no"', after="</think>")
+AFTER = Spec(lark='start: "yes" | "no"', after=("</think>",))
 
 
 def make(spec: Spec) -> Phased:
@@ -131,6 +131,14 @@ def test_once_leaves_a_grammar_that_may_go_on_the_choice_to_end() -> None:
     assert accepted(spec, [*b"<call>12 "]) == 8
 
 
+def test_of_several_texts_before_it_any_makes_the_grammar_hold() -> None:
+    spec = Spec(lark='start: "yes" | "no"', after=("final>", "json>"))
+    for text in ("final>", "x json>"):
+        assert accepted(spec, [*text.encode(), *b"yes", TINY.end]) == len(text) + 4
+        assert accepted(spec, [*text.encode(), ord("x")]) == len(text)
+    assert accepted(spec, [*b"other>x", TINY.end]) == 7, "there is no end before the answer"
+
+
 def test_of_two_triggers_the_first_to_appear_counts() -> None:
     spec = Spec(lark='start: "[a]" "1" | "[b]" "2"', triggers=("[a]", "[b]"))
     assert accepted(spec, list(b"x[b]2[a]1")) == 9
@@ -165,7 +173,7 @@ def test_it_is_finished_after_the_match() -> None:
 
 
 def test_triggers_count_only_after_the_text_before_them() -> None:
-    spec = Spec(lark='start: "[a]" "1"', triggers=("[a]",), after="</think>")
+    spec = Spec(lark='start: "[a]" "1"', triggers=("[a]",), after=("</think>",))
     assert accepted(spec, [*b"[a]x", TINY.id("</think>"), *b"[a]1"]) == 9
     assert accepted(spec, [*b"[a]x", TINY.id("</think>"), *b"[a]2"]) == 8
     assert accepted(spec, [TINY.end]) == 1  # a call may be made, none must be

@@ -172,7 +172,7 @@ def test_guesses_end_where_the_tokens_are_used_up() -> None:
 
 
 def test_the_grammar_holds_after_the_forced_end() -> None:
-    spec = Spec(lark='start: "yes" | "no"', after="</think>", thinking=ThinkingBudget(2, "</think>"))
+    spec = Spec(lark='start: "yes" | "no"', after=("</think>",), thinking=ThinkingBudget(2, "</think>"))
     constraint = COMPILER.make(spec)
     assert isinstance(constraint, Limited)
     follow(constraint, [97, 97, 97])

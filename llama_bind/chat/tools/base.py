@@ -109,7 +109,13 @@ class ChannelOutputParser(OutputParser, Protocol):
 
 
 class ChannelFormat(ToolFormat, Protocol):
-    """A format that reads the reasoning itself (`reads_reasoning`)."""
+    """A format that reads the reasoning itself (`reads_reasoning`).
+
+    Attributes:
+        answers: Texts of which one stands before the answer.
+    """
+
+    answers: tuple[str, ...]
 
     def opened_by(self, prompt: str) -> str:
         """What of the end of a prompt belongs to the answer, for `ChannelOutputParser.begin`."""

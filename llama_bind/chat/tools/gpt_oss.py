@@ -107,6 +107,7 @@ class GptOssFormat:
     markers = (START, CHANNEL, CONSTRAIN, MESSAGE, *ENDS)
     ends_reasoning: tuple[str, ...] = ()
     reads_reasoning = True
+    answers = (f"final{MESSAGE}", f"{CONSTRAIN}json{MESSAGE}")
 
     def matches(self, template: str) -> bool:
         """See `ToolFormat`."""

@@ -114,6 +114,7 @@ class KimiK3Format:
     markers = (OPEN, CLOSE, SEP)
     ends_reasoning: tuple[str, ...] = ()
     reads_reasoning = True
+    answers = (f"{OPEN}response{SEP}",)
 
     def matches(self, template: str) -> bool:
         """See `ToolFormat`."""

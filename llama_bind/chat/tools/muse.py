@@ -129,6 +129,7 @@ class MuseFormat:
     markers = (START, MESSAGE, *ENDS)
     ends_reasoning: tuple[str, ...] = ()
     reads_reasoning = True
+    answers = (f"to=user{MESSAGE}",)
 
     def matches(self, template: str) -> bool:
         """See `ToolFormat`."""
