@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 NAMES = ("a", "b", "ab", "x-1", "")
 PATTERNS = ("^a", "b$", "^x-", "^[ab]{1,2}$", "[0-9]", "^(?!a)", "^a?b*$", ".")
+IN_PYTHON = {"b$": r"b\Z", "^[ab]{1,2}$": r"^[ab]{1,2}\Z", "^a?b*$": r"^a?b*\Z", ".": r"[^\n\r\u2028\u2029]"}
+"""The patterns that Python reads otherwise than ECMA 262."""
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 numbers = st.one_of(
@@ -79,3 +81,24 @@ def _some_of(draw: st.DrawFn, keywords: dict[str, st.SearchStrategy[Any]]) -> di
 
 
 schemas: st.SearchStrategy[Any] = st.recursive(st.one_of(st.booleans(), _some_of(_simple)), _with_parts, max_leaves=5)
+
+
+def in_python(schema: Any) -> Any:
+    """A schema for a judge that takes its patterns for Python's."""
+    if isinstance(schema, list):
+        return [in_python(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {}
+    for keyword, value in schema.items():
+        if keyword in ("const", "enum", "required", "dependentRequired"):
+            result[keyword] = value
+        elif keyword == "pattern":
+            result[keyword] = IN_PYTHON.get(value, value)
+        elif keyword == "patternProperties":
+            result[keyword] = {IN_PYTHON.get(name, name): in_python(part) for name, part in value.items()}
+        elif keyword in ("properties", "dependentSchemas"):
+            result[keyword] = {name: in_python(part) for name, part in value.items()}
+        else:
+            result[keyword] = in_python(value)
+    return result

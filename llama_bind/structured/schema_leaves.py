@@ -6,9 +6,7 @@ Not for: arrays and objects (``schema_arrays.py``, ``schema_objects.py``).
 from __future__ import annotations
 
 import json
-import math
 from decimal import Decimal
-from fractions import Fraction
 
 from llama_bind.structured import schema_numbers as decimals
 from llama_bind.structured.schema_document import Beyond
@@ -102,9 +100,9 @@ class Leaves:
 
     def _multiples(self, shape: Numbers) -> Expr:
         """Multiples as llguidance writes them, where its arithmetic is exact."""
-        step = _common(shape.multiples)
+        step = decimals.common_step(shape.multiples)
         if shape.integer:
-            step = Decimal(_common((step, Decimal(1))))
+            step = Decimal(decimals.common_step((step, Decimal(1))))
         if shape.integer is False:
             raise Beyond("multipleOf", None, "multiples that are no integers cannot be put into a grammar")
         whole = step == step.to_integral_value()
@@ -137,18 +135,6 @@ def _language(language: Language) -> str:
 def any_of(languages: Languages) -> str:
     """The regular expression, in Lark, of the strings that some of the languages has, quotes included."""
     return _language(languages[0]) if len(languages) == 1 else f"({' | '.join(map(_language, languages))})"
-
-
-def _common(steps: tuple[Decimal, ...]) -> Decimal:
-    """The least number that is a multiple of all of them."""
-    result = Fraction(steps[0])
-    for step in steps[1:]:
-        other = Fraction(step)
-        result = Fraction(
-            math.lcm(result.numerator * other.denominator, other.numerator * result.denominator),
-            result.denominator * other.denominator,
-        )
-    return Decimal(result.numerator) / Decimal(result.denominator)
 
 
 def _exact(value: Decimal, keyword: str) -> int | float:

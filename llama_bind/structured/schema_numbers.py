@@ -5,20 +5,42 @@ Not for: numbers that are multiples of something (``schema_leaves.py``).
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
+from fractions import Fraction
 
-__all__ = ["ANY_INTEGER", "ANY_NUMBER", "FRACTIONAL", "above", "below", "plain"]
+__all__ = ["ANY_INTEGER", "ANY_NUMBER", "DECIMAL", "FRACTIONAL", "above", "below", "common_step", "plain"]
 
 # Digits are limited, so that a model that does not know when to stop cannot write one for ever. An exponent of two
-# digits keeps every number within what a double holds.
+# digits keeps every number within what a double holds; fifteen digits are as many as a double can tell apart.
 _WHOLE = "(?:0|[1-9][0-9]{0,24})"
-_FRACTION = r"(?:\.[0-9]{1,24})"
+_DIGITS = 15
+
+
+def _with_point(end: str) -> str:
+    """Decimals of so many digits; `end` is the last one."""
+    options = [rf"0\.[0-9]{{0,{_DIGITS - 1}}}{end}"]
+    options += [rf"[1-9][0-9]{{{n - 1}}}\.[0-9]{{0,{_DIGITS - n - 1}}}{end}" for n in range(1, _DIGITS)]
+    return f"(?:{'|'.join(options)})"
+
+
 ANY_INTEGER = f"-?{_WHOLE}"
-ANY_NUMBER = f"-?{_WHOLE}{_FRACTION}?(?:[eE][+-]?[0-9]{{1,2}})?"
-DECIMAL = f"-?{_WHOLE}{_FRACTION}?"
+ANY_NUMBER = rf"-?{_WHOLE}(?:\.[0-9]{{1,17}})?(?:[eE][+-]?[0-9]{{1,2}})?"
+DECIMAL = f"-?(?:{_WHOLE}|{_with_point('[0-9]')})"
 """A number without an exponent: the ones that bounds can be put on."""
-FRACTIONAL = rf"-?{_WHOLE}\.[0-9]{{0,23}}[1-9]"
+FRACTIONAL = f"-?{_with_point('[1-9]')}"
 """A number that is no integer."""
+
+
+def common_step(steps: tuple[Decimal, ...]) -> Decimal:
+    """The least number that is a multiple of all of them."""
+    result = Fraction(steps[0])
+    for step in steps[1:]:
+        other = Fraction(step)
+        denominator = result.denominator * other.denominator
+        first, second = result.numerator * other.denominator, other.numerator * result.denominator
+        result = Fraction(math.lcm(first, second), denominator)
+    return Decimal(result.numerator) / Decimal(result.denominator)
 
 
 def plain(value: Decimal) -> str:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from llama_bind.structured.schema_languages import Language
+from llama_bind.structured.schema_numbers import common_step
 
 __all__ = [
     "ANYTHING",
@@ -75,11 +76,12 @@ class Numbers:
             if any(self.low % step for step in self.multiples):
                 return None
             return Numbers(self.low, self.low)
-        if self.integer:
-            first = self.low.to_integral_value("ROUND_CEILING")
-            first += self.open_low and first == self.low
-            last = self.high.to_integral_value("ROUND_FLOOR")
-            last -= self.open_high and last == self.high
+        if self.integer or self.multiples:
+            step = common_step((*self.multiples, *((Decimal(1),) if self.integer else ())))
+            first = (self.low / step).to_integral_value("ROUND_CEILING")
+            first += self.open_low and first * step == self.low
+            last = (self.high / step).to_integral_value("ROUND_FLOOR")
+            last -= self.open_high and last * step == self.high
             if first > last:
                 return None
         return self
