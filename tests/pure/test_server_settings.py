@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,17 @@ def test_keys_that_guard_nothing_are_refused(tmp_path: Path) -> None:
     for given in ({"api_key": [" "]}, {"api_key_file": str(tmp_path / "empty")}, {"api_key_file": "/missing/keys"}):
         with pytest.raises(InputError):
             read_keys(Settings.of(**given).server)
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "pydantic", "prometheus_client"])
+def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from llama_bind.cli import main\n"
+        "assert main(['serve', 'x.gguf', '--port', '0']) == 1\n"
+        "main(['serve', '--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f'the server needs {missing}: pip install "llama-bind[server]"' in done.stderr
+    assert "--n-gpu-layers" in done.stdout, "its help needs nothing of it"
