@@ -85,7 +85,7 @@ class Grammars:
         try:
             text = self._text(spec)
             limits.check(text)
-            native_limits = limits.native(spec.kind == "grammar")
+            native_limits = limits.native(spec.kind in ("grammar", "json_schema", "json_object", "tools"))
             grammar = LLMatcher.grammar_from_lark(text)
             matcher = LLMatcher(self.tokenizer.native, grammar, log_level=0, limits=native_limits)
             if not matcher.is_error():
