@@ -177,7 +177,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     fetch(arguments.folder)
-    total, refused, others = 0, 0, 0
+    total, refused, others, broken = 0, 0, 0, 0
     keywords: collections.Counter[str] = collections.Counter()
     times: list[float] = []
     for source, schemas in sample(arguments.folder, arguments.most).items():
@@ -187,6 +187,10 @@ def main() -> None:
             try:
                 compile_schema(schema)
             except SchemaError as error:
+                if "strict=False" not in str(error):  # no schema: a reference to nothing, an unknown type
+                    broken += 1
+                    print(f"  broken: {name}: {error}"[:240])
+                    continue
                 count += 1
                 keywords[error.keyword or "(the whole)"] += 1
                 if arguments.verbose:
@@ -195,8 +199,8 @@ def main() -> None:
             others += llguidance_refuses(schema)
         total, refused = total + len(schemas), refused + count
         print(f"{source}: {count} of {len(schemas)} refused")
-    print(f"\n{total} schemas; refused: {refused} ({refused / total:.1%})")
-    print(f"by llguidance alone: {others} ({others / total:.1%})")
+    print(f"\n{total} schemas, {broken} of them broken; refused: {refused} ({refused / (total - broken):.1%})")
+    print(f"by llguidance alone: {others} ({others / (total - broken):.1%})")
     print("refused for: " + ", ".join(f"{keyword} {count}" for keyword, count in keywords.most_common()))
     print(f"processor time: median {statistics.median(times):.1f} ms, longest {max(times):.0f} ms")
 

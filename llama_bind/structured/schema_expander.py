@@ -30,7 +30,7 @@ from llama_bind.structured.schema_shapes import (
 
 __all__ = ["Expander"]
 
-MAX_SHAPES = 400
+MAX_SHAPES = 600
 """Of one schema. More come of alternatives that multiply: ten `anyOf` of three each, under one `allOf`."""
 
 _FIRST = ("type", "const", "enum")
