@@ -44,7 +44,8 @@ _DEFINITION = re.compile(r"[?!]?(?P<name>[A-Za-z_][A-Za-z0-9_-]*)(?:\.-?\d+)?(?:
 
 def native(wide: bool) -> LLParserLimits:
     """The limits of llguidance itself; `wide` for grammars that take more steps: of single characters, or of
-    objects with hundreds of members that may all come next."""
+    objects with hundreds of members that may all come next.
+    """
     from llguidance import LLParserLimits
 
     if wide:
