@@ -374,7 +374,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> Non
             assert store.get(found.key) == random.Random(int(found.tokens[0])).randbytes(200_000)
         assert store.corrupt == 0
     (store.folder / f"{state_file.TEMPORARY}left.state").write_bytes(b"half")
-    put(store, 5)
+    put(store, 10**6)  # one that no child has written: what is there is not written again, and nothing removed
     store.close()
     assert not list(store.folder.glob(f"{state_file.TEMPORARY}*")), "what killed writers left is removed"
     assert size_of(tmp_path) <= store.limit_bytes
