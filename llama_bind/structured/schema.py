@@ -9,6 +9,7 @@ Not for: compiling grammars (``compiled.py``), or what a caller gives as ``respo
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import threading
@@ -96,7 +97,7 @@ def compile_schema(
             while len(_kept) > MAX_KEPT:
                 _kept.popitem(last=False)
     if isinstance(found, SchemaError):
-        raise found.with_traceback(None)
+        raise copy.copy(found).with_traceback(None)  # whoever catches it says which option it was about
     return found
 
 

@@ -166,3 +166,12 @@ def test_alternatives_that_multiply() -> None:
     with pytest.raises(SchemaError, match="multiply") as caught:
         compile_schema({"type": "object", "allOf": branches})
     assert caught.value.keyword == "allOf"
+
+
+def test_what_is_kept_of_an_error_is_nobodys_to_change() -> None:
+    schema = {"type": "array", "uniqueItems": True, "title": "kept"}
+    for param in ("json_schema", "tools"):
+        with pytest.raises(SchemaError) as caught:
+            compile_schema(schema)
+        assert (caught.value.param, caught.value.keyword) == ("response_format", "uniqueItems")
+        caught.value.param = param
