@@ -5,6 +5,7 @@ Not for: what the channels are called and how they are written (the formats that
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 from llama_bind.chat.events import OutputEvent, ReasoningDelta, TextDelta
@@ -16,7 +17,7 @@ from llama_bind.chat.tools.scanner import NotACall, Steps
 __all__ = ["ChannelParser"]
 
 
-class ChannelParser(CallParser):
+class ChannelParser(CallParser, abc.ABC):
     """Base of parsers that read the reasoning themselves. A format gives `read_output`.
 
     A piece of the prompt may be fed first (`begin`): the output goes on in the channel that it has opened.
@@ -32,9 +33,9 @@ class ChannelParser(CallParser):
         self._steps = self.read_output()
         next(self._steps, None)
 
+    @abc.abstractmethod
     def read_output(self) -> Steps[None]:
         """Read all of it; ends only with the output."""
-        raise NotImplementedError
 
     def begin(self, opened: str, *, inline: bool = False) -> None:
         """Take in what of the prompt belongs to the answer.

@@ -66,13 +66,13 @@ class CallParser(Scanner):
 
     # What a format overrides
 
-    def read_call(self, marker: str) -> Steps[None]:
+    def read_call(self, marker: str) -> Steps[None]:  # noqa: ARG002
         """Read what follows `marker`, one call or more, with `start_call` .. `end_call`, and what closes them.
 
         Raises:
-            NotACall: It is none: what was consumed comes as text.
+            NotACall: It is none: what was consumed comes as text. So it is for formats without markers.
         """
-        raise NotImplementedError
+        raise NotACall
 
     def read_bare(self) -> Steps[None]:
         """Read a call written as JSON alone; see `read_call`."""
