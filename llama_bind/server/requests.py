@@ -5,7 +5,7 @@ Not for: the calls (routes), or values (the library checks those).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
@@ -15,7 +15,10 @@ from llama_bind.server.gate import caller_of
 from llama_bind.server.service import Service
 from llama_bind.server.settings import Settings
 
-__all__ = ["call_options", "service_of", "settings_of", "wants_stream"]
+if TYPE_CHECKING:
+    from llama_bind.aio import AsyncLlama
+
+__all__ = ["call_options", "model_for", "service_of", "settings_of", "wants_stream"]
 
 _DEADLINES = ("queue_timeout", "first_token_timeout", "timeout")
 
@@ -24,6 +27,15 @@ def service_of(request: Request) -> Service:
     """The service of the app that got the request."""
     service: Service = request.app.state.service
     return service
+
+
+async def model_for(request: Request, _body: Body) -> AsyncLlama:
+    """The model that a body asks for, ready.
+
+    Raises:
+        ApiError: 503, it is not ready.
+    """
+    return service_of(request).ready()
 
 
 def settings_of(request: Request) -> Settings:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from llama_bind.server.body import read_body
 from llama_bind.server.replies import Reply, unless_gone
-from llama_bind.server.requests import call_options, service_of, settings_of, wants_stream
+from llama_bind.server.requests import call_options, model_for, settings_of, wants_stream
 from llama_bind.server.routes.described import FINGERPRINT, described, event_stream, model_name
 from llama_bind.server.schemas.chat import OPTIONS, ChatRequest
 
@@ -30,7 +30,7 @@ def routes() -> APIRouter:
 async def create(request: Request) -> Response:
     """Answer a conversation (OpenAI's chat completions)."""
     body = await read_body(request, ChatRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     options = {**call_options(request, body, OPTIONS), "model": model_name(request, body)}
     stream = wants_stream(body)
     options["stream"] = stream

@@ -13,7 +13,7 @@ from llama_bind.prompts import Prompt
 from llama_bind.server.body import Body, read_body
 from llama_bind.server.errors import INVALID, ApiError
 from llama_bind.server.replies import Reply, unless_gone
-from llama_bind.server.requests import call_options, service_of, settings_of, wants_stream
+from llama_bind.server.requests import call_options, model_for, settings_of, wants_stream
 from llama_bind.server.routes.described import FINGERPRINT, described, event_stream, model_name
 from llama_bind.server.schemas.completions import OPTIONS, CompletionRequest
 from llama_bind.server.several import joined, merged
@@ -34,7 +34,7 @@ def routes() -> APIRouter:
 async def create(request: Request) -> Response:
     """Continue one text or several (OpenAI's legacy completions)."""
     body = await read_body(request, CompletionRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     prompts = _prompts(body, settings_of(request).server.max_prompts)
     options = {**call_options(request, body, OPTIONS), "model": model_name(request, body)}
     stream = wants_stream(body)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from llama_bind.server.body import Body, read_body
 from llama_bind.server.errors import INVALID, ApiError
 from llama_bind.server.replies import Reply, unless_gone
-from llama_bind.server.requests import service_of, settings_of
+from llama_bind.server.requests import model_for, settings_of
 from llama_bind.server.routes.described import described, model_name
 from llama_bind.server.schemas.embeddings import EMBEDDING_OPTIONS, RERANK_OPTIONS, EmbeddingRequest, RerankRequest
 
@@ -32,7 +32,7 @@ def routes() -> APIRouter:
 async def embed(request: Request) -> Response:
     """Embed texts; vectors have length 1 unless `normalize` is false."""
     body = await read_body(request, EmbeddingRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     given = body.value["input"]
     if not given:
         raise ApiError(400, INVALID, "invalid_value", "input must not be empty.", param="input")
@@ -46,7 +46,7 @@ async def embed(request: Request) -> Response:
 async def rank(request: Request) -> Response:
     """Rank documents for a query; in the shape of Jina, or with `texts` of Text Embeddings Inference."""
     body = await read_body(request, RerankRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     plain = body.value.get("documents") is None
     documents = body.value.get("texts") if plain else body.value["documents"]
     if not documents:

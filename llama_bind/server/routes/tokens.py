@@ -12,7 +12,7 @@ from starlette.responses import Response
 from llama_bind.aio import AsyncLlama
 from llama_bind.server.body import read_body
 from llama_bind.server.replies import Reply
-from llama_bind.server.requests import service_of, settings_of
+from llama_bind.server.requests import model_for, settings_of
 from llama_bind.server.routes.described import described
 from llama_bind.server.schemas.chat import OPTIONS
 from llama_bind.server.schemas.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
@@ -34,7 +34,7 @@ def routes() -> APIRouter:
 async def tokenize(request: Request) -> Response:
     """The tokens of a text, with their pieces where asked for: text, or bytes where a piece is no whole character."""
     body = await read_body(request, TokenizeRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     parse = body.value.get("parse_special") is not False
     add = body.value.get("add_special") is True
     ids = await asyncio.to_thread(llm.tokenize, body.value["content"], add, parse)
@@ -54,7 +54,7 @@ def _piece(llm: AsyncLlama, token: int) -> str | list[int]:
 async def detokenize(request: Request) -> Response:
     """The text of tokens, control tokens included; what is no character is a replacement character."""
     body = await read_body(request, DetokenizeRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     text = await asyncio.to_thread(llm.detokenize, body.value["tokens"], None, True)
     return Reply({"content": text.decode("utf-8", "replace")}, headers=body.headers)
 
@@ -62,7 +62,7 @@ async def detokenize(request: Request) -> Response:
 async def apply_template(request: Request) -> Response:
     """The prompt that a conversation becomes, without running it."""
     body = await read_body(request, TemplateRequest, settings_of(request).server.max_body_bytes)
-    llm = service_of(request).ready()
+    llm = await model_for(request, body)
     prompt = await asyncio.to_thread(_prompt, llm, body.value["messages"], body.of(OPTIONS))
     return Reply({"prompt": prompt}, headers=body.headers)
 
