@@ -68,7 +68,8 @@ class LlamaKwargs(TypedDict, total=False):
     """Most texts that run at the same time. Unset: 4; 64 for models that only embed."""
     kv_unified: bool | None
     """True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, which
-    is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max is given.
+    is faster on a CPU. Unset: False where n_seq_max is given and an eighth of the free memory is enough: for the
+    n_ctx that is asked for, else for at least 4096 tokens each.
     """
     n_threads: int | None
     """Threads for generating. Unset: the usable physical cores."""

@@ -151,8 +151,8 @@ class ContextParams:
     kv_unified: bool | None = option(
         None,
         "True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, "
-        "which is faster on a CPU. Unset: False where that takes at most an eighth of the free memory and n_seq_max "
-        "is given.",
+        "which is faster on a CPU. Unset: False where n_seq_max is given and an eighth of the free memory is enough: "
+        "for the n_ctx that is asked for, else for at least 4096 tokens each.",
     )
     n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
     n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)

@@ -22,6 +22,9 @@ __all__ = ["DEFAULT_N_SEQ_MAX", "with_layout"]
 DEFAULT_N_SEQ_MAX = 4
 MEMORY_SHARE = 8
 """Streams of their own are chosen where they take at most one part in this of the memory that is free."""
+LEAST_STREAM = 4096
+"""Tokens of context that a stream should have where nothing was asked for; with less, one cache for all is better."""
+PAD = 256
 MOST_N_CTX = 2**31 - 1
 
 
@@ -34,17 +37,27 @@ def with_layout(model: Model, params: ContextParams) -> ContextParams:
     unified = params.kv_unified
     n_ctx = params.n_ctx or model.n_ctx_train if params.n_ctx is not None else None
     if unified is None:
-        unified = n_seq_max > 1 and not (params.n_seq_max and _streams_fit(model, params, n_ctx))
+        stream = _stream(model, params, n_ctx) if params.n_seq_max else None
+        unified = n_seq_max > 1 and stream is None
+        n_ctx = n_ctx if unified or n_seq_max == 1 else stream
     if n_ctx is not None and not unified:
         n_ctx = min(n_ctx * n_seq_max, MOST_N_CTX)
     return dataclasses.replace(params, n_seq_max=n_seq_max, kv_unified=unified, n_ctx=n_ctx)
 
 
-def _streams_fit(model: Model, params: ContextParams, n_ctx: int | None) -> bool:
+def _stream(model: Model, params: ContextParams, n_ctx: int | None) -> int | None:
+    """Tokens of context for each text in a stream of its own; None where that takes too much memory.
+
+    A context that was asked for (`n_ctx`) is not made smaller.
+    """
+    wanted = n_ctx or min(model.n_ctx_train or DEFAULT_N_CTX, DEFAULT_N_CTX)
     per_cell = cell_bytes(model, cache_type(params.type_k, "type_k"), cache_type(params.type_v, "type_v"))
-    free = cpu.available_memory()
     if per_cell is None:
-        return model.is_recurrent  # its state is the same size in both
-    if n_ctx is None:
-        n_ctx = min(model.n_ctx_train or DEFAULT_N_CTX, DEFAULT_N_CTX)
-    return free is None or n_ctx * (params.n_seq_max or 1) * per_cell <= free // MEMORY_SHARE
+        return wanted if model.is_recurrent else None  # its state is the same size in both
+    free = cpu.available_memory()
+    if free is None:
+        return wanted
+    there = free // MEMORY_SHARE // ((params.n_seq_max or 1) * per_cell) // PAD * PAD
+    if there >= wanted:
+        return wanted
+    return there if n_ctx is None and there >= LEAST_STREAM else None
