@@ -20,7 +20,7 @@ from benchmarks.programs import BUILD
 from benchmarks.registry import Measurement, Settings
 from buildsystem.pin import read_pin
 
-__all__ = ["FOLDER", "install", "sequentially"]
+__all__ = ["FOLDER", "install", "peer_python", "sequentially"]
 
 FOLDER = ROOT / "build" / "bench-peer"
 PROGRAM = ROOT / "benchmarks" / "peer_program.py"
@@ -40,7 +40,7 @@ def install() -> None:
         return
     environment = {**os.environ, "CMAKE_ARGS": "-DLLAMA_BUILD=OFF"}
     package = requirement.partition("==")[0]
-    pip = [str(_python()), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip = [str(peer_python()), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     make = [sys.executable, "-m", "venv", "--clear", str(FOLDER)]
     for command in (make, [*pip, "--no-binary", package, requirement]):
         print("+", " ".join(command), flush=True)
@@ -61,7 +61,7 @@ def sequentially(settings: Settings, rounds: Sequence[Sequence[str]], max_tokens
         SystemExit: it is not installed.
         RuntimeError: it failed.
     """
-    if not _python().is_file():
+    if not peer_python().is_file():
         sys.exit(f"error: {FOLDER} is missing; run `python -m benchmarks build` first")
     libraries = BUILD / "bin"
     job: dict[str, Any] = {
@@ -76,7 +76,7 @@ def sequentially(settings: Settings, rounds: Sequence[Sequence[str]], max_tokens
     }
     environment = {**os.environ, "LLAMA_CPP_LIB_PATH": str(libraries)}
     done = subprocess.run(
-        [str(_python()), str(PROGRAM)],
+        [str(peer_python()), str(PROGRAM)],
         input=json.dumps(job),
         env=environment,
         capture_output=True,
@@ -107,5 +107,6 @@ def answer(stdout: str, stderr: str, status: int) -> Measurement:
     )
 
 
-def _python() -> Path:
+def peer_python() -> Path:
+    """Its interpreter."""
     return FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -1,10 +1,11 @@
-"""llama-server for the length of a ``with`` block, and requests to it over loopback. Not for: our own server."""
+"""Servers for the length of a ``with`` block, and requests to llama-server over loopback. Not for: many at once."""
 
 from __future__ import annotations
 
 import ctypes
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -12,15 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.programs import program
+from typing_extensions import Self
+
+from benchmarks.peer import peer_python
+from benchmarks.programs import BUILD, program
 from benchmarks.registry import Settings
 
-__all__ = ["LlamaServer", "ServerError", "events_of", "mapped_cpu_backend"]
+__all__ = ["LlamaServer", "OurServer", "PeerServer", "ServerError", "ServerProcess", "events_of", "mapped_cpu_backend"]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -33,31 +37,36 @@ class ServerError(Exception):
     """An answer that is not 200; its text is the server's."""
 
 
-class LlamaServer:
-    """Runs llama-server with the threads and batch sizes of `settings`; other options than `flags` are its defaults.
+class ServerProcess:
+    """Runs a server on `port`.
+
+    Args:
+        command: What to run.
+        port: Where it will listen.
+        path: Answers 200 when the server is ready.
+        environment: Variables besides those of this process.
 
     Raises:
         RuntimeError: it ended while starting, or was not ready in time; the message holds the end of its log.
     """
 
-    def __init__(self, settings: Settings, *flags: str) -> None:
-        self.port = _free_port()
-        options = {
-            "-m": settings.model,
-            "--host": "127.0.0.1",
-            "--port": self.port,
-            "-t": settings.threads,
-            "-tb": settings.threads,
-            "-b": settings.n_batch,
-            "-ub": settings.n_ubatch,
-        }
-        self.command = [str(program("llama-server")), *(str(p) for item in options.items() for p in item), *flags]
+    def __init__(
+        self, command: Sequence[str], port: int, path: str = "/health", environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.command = list(command)
+        self.port = port
+        self._path = path
+        self._environment = {**os.environ, **(environment or {})}
         self.variant = ""
 
-    def __enter__(self) -> LlamaServer:
+    def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            self.command, stdout=self._log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            self.command,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            preexec_fn=_end_with_parent,
         )
         try:
             self._wait_until_ready()
@@ -69,6 +78,92 @@ class LlamaServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._stop()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self._name} ended (exit status {self._process.returncode}): {self._log_end()}")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            try:
+                connection.request("GET", self._path)
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass  # it does not listen yet
+            finally:
+                connection.close()
+            time.sleep(0.05)
+        raise RuntimeError(f"{self._name} was not ready after {START_SECONDS:g} s: {self._log_end()}")
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _log_end(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode(errors="replace")
+
+    @property
+    def _name(self) -> str:
+        return " ".join(Path(self.command[0]).name if i == 0 else word for i, word in enumerate(self.command[:3]))
+
+
+class OurServer(ServerProcess):
+    """Runs ``python -m llama_bind.server`` with the threads and batch sizes of `settings`; else its defaults."""
+
+    def __init__(self, settings: Settings, *flags: str) -> None:
+        port = free_port()
+        options = {
+            "--model": settings.model,
+            "--port": port,
+            "--n_threads": settings.threads,
+            "--n_batch": settings.n_batch,
+            "--n_ubatch": settings.n_ubatch,
+        }
+        words = (str(p) for item in options.items() for p in item)
+        super().__init__([sys.executable, "-m", "llama_bind.server", *words, *flags], port)
+
+
+class PeerServer(ServerProcess):
+    """Runs llama-cpp-python's server likewise."""
+
+    def __init__(self, settings: Settings, *flags: str) -> None:
+        port = free_port()
+        options = {
+            "--model": settings.model,
+            "--port": port,
+            "--n_threads": settings.threads,
+            "--n_threads_batch": settings.threads,
+            "--n_batch": settings.n_batch,
+        }
+        words = (str(p) for item in options.items() for p in item)
+        command = [str(peer_python()), "-m", "llama_cpp.server", *words, *flags]
+        super().__init__(command, port, "/v1/models", {"LLAMA_CPP_LIB_PATH": str(BUILD / "bin")})
+
+
+class LlamaServer(ServerProcess):
+    """Runs llama-server with the threads and batch sizes of `settings`; other options than `flags` are its defaults."""
+
+    def __init__(self, settings: Settings, *flags: str) -> None:
+        port = free_port()
+        options = {
+            "-m": settings.model,
+            "--host": "127.0.0.1",
+            "--port": port,
+            "-t": settings.threads,
+            "-tb": settings.threads,
+            "-b": settings.n_batch,
+            "-ub": settings.n_ubatch,
+        }
+        super().__init__(
+            [str(program("llama-server")), *(str(p) for item in options.items() for p in item), *flags], port
+        )
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """POST /completion.
@@ -121,36 +216,6 @@ class LlamaServer:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         return connection
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"llama-server ended (exit status {self._process.returncode}): {self._log_end()}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-            try:
-                connection.request("GET", "/health")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass  # it does not listen yet
-            finally:
-                connection.close()
-            time.sleep(0.05)
-        raise RuntimeError(f"llama-server was not ready after {START_SECONDS:g} s: {self._log_end()}")
-
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
-    def _log_end(self) -> str:
-        self._log.seek(0)
-        return self._log.read()[-2000:].decode(errors="replace")
-
 
 def events_of(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     """The JSON values of server-sent events, up to ``[DONE]`` or the end."""
@@ -179,7 +244,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -23,7 +23,7 @@ from benchmarks.registry import Benchmark, Goal, Measurement, Settings
 if TYPE_CHECKING:
     from llama_bind import Llama
 
-__all__ = ["BENCHMARKS", "SCHEMA"]
+__all__ = ["BENCHMARKS", "FORMAT", "SCHEMA", "SUBJECTS", "follows", "prompt"]
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -52,8 +52,18 @@ TIMEOUT = 240.0
 Ask = Callable[[str, dict[str, Any]], Any]
 
 
-def _prompt(subject: str) -> str:
+def prompt(subject: str) -> str:
+    """What is asked of the model about a person."""
     return f"Invent {subject} who lives by the river, and describe this person as JSON with name, age, tags, address."
+
+
+def follows(text: str) -> None:
+    """Raises `RuntimeError` where a text is no JSON of the schema."""
+    jsonschema: Any = importlib.import_module("jsonschema")  # it brings no types
+    try:
+        jsonschema.validate(json.loads(text), SCHEMA)
+    except (ValueError, jsonschema.ValidationError) as error:
+        raise RuntimeError(f"not what the schema asks for: {text!r}: {error}") from error
 
 
 def _texts(results: list[Any]) -> tuple[int, int]:
@@ -62,7 +72,6 @@ def _texts(results: list[Any]) -> tuple[int, int]:
     Raises:
         RuntimeError: a whole one does not follow the schema.
     """
-    jsonschema: Any = importlib.import_module("jsonschema")  # it brings no types
     tokens = cut = 0
     for result in results:
         choice = result["choices"][0]
@@ -70,16 +79,13 @@ def _texts(results: list[Any]) -> tuple[int, int]:
         if choice["finish_reason"] == "length":
             cut += 1
             continue
-        try:
-            jsonschema.validate(json.loads(choice["message"]["content"]), SCHEMA)
-        except (ValueError, jsonschema.ValidationError) as error:
-            raise RuntimeError(f"not what the schema asks for: {choice['message']['content']!r}: {error}") from error
+        follows(choice["message"]["content"])
     return tokens, cut
 
 
 def _round(ask: Ask, at_once: int, options: list[dict[str, Any]]) -> tuple[list[Any], float]:
     """Results for all subjects, in order, and the wall time."""
-    jobs = [functools.partial(ask, _prompt(s), o) for s, o in zip(SUBJECTS, options, strict=True)]
+    jobs = [functools.partial(ask, prompt(s), o) for s, o in zip(SUBJECTS, options, strict=True)]
     start = time.perf_counter()
     results = Crowd(jobs, at_once, TIMEOUT).values() if at_once > 1 else [job() for job in jobs]
     return results, time.perf_counter() - start
