@@ -27,6 +27,8 @@ class StepBudget:
     """Keeps steps near `target` seconds, on the average, while anything decodes.
 
     What a step leaves of its target is saved up until it pays for `WORTH` prompt tokens (or for all that are wanted).
+    Where more texts wait for their prompts than for their next token, the many go before the few: such a step may take
+    the target as many times as there are prompts for each that decodes.
 
     Args:
         target: Seconds; None for no limit.
@@ -40,19 +42,24 @@ class StepBudget:
         self._token: float | None = None  # seconds that a prompt token adds
         self._row: float | None = None  # seconds that a token of a text to embed takes
         self._saved = 0.0  # seconds that prompts may take of the next step; negative: they took too much
+        self._crowd = 0.0  # seconds that they were given because they are so many, which are not owed
 
-    def prompt_tokens(self, n_decoding: int, wanted: int) -> int:
+    def prompt_tokens(self, n_decoding: int, wanted: int, n_prompts: int = 1) -> int:
         """Prompt tokens for the next step; all that fit when nothing decodes.
 
         Args:
             n_decoding: Sequences that get their next token in it.
-            wanted: Prompt tokens that are left to compute.
+            wanted: Prompt tokens that are left to compute ...
+            n_prompts: ... of so many texts.
         """
+        self._crowd = 0.0
         if self.target is None or n_decoding == 0:
             return self.most
+        if n_prompts > n_decoding:
+            self._crowd = self.target * n_prompts / n_decoding
         if self._token is None:
-            return min(FIRST, self.most)
-        fitting = min(int(self._saved / self._token), self.most, wanted)
+            return min(FIRST * max(n_prompts // n_decoding, 1), self.most)
+        fitting = min(int(max(self._saved, self._crowd) / self._token), self.most, wanted)
         return fitting if fitting >= min(WORTH, wanted, self.most) else 0
 
     def embed_tokens(self, n_decoding: int) -> int:
@@ -77,7 +84,7 @@ class StepBudget:
             before = each if self._token is None else self._token
             self._token = max(before + FAST * (each - before), 1e-7)
         if n_decoding and self.target is not None:
-            self._save(self.target, self._decoding(n_decoding), added)
+            self._save(self.target, self._decoding(n_decoding), max(added - self._crowd, 0.0))
 
     def _save(self, target: float, decoding: float, added: float) -> None:
         left = max(target - decoding, LEAST_SHARE * decoding)

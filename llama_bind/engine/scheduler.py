@@ -310,9 +310,10 @@ class Scheduler:
         return sum(len(h.tokens) for h in self.slots.free) + sum(s.n_computed for s in list(self.running))
 
     @property
-    def wanted(self) -> int:
-        """Prompt tokens (and lost ones) that running texts still need computed."""
-        return sum(s.n_tokens - s.n_computed for s in self.running if not s.decoding and s.request.kind == "generate")
+    def wanted(self) -> tuple[int, int]:
+        """Prompt tokens (and lost ones) that running texts still need computed, and of how many texts they are."""
+        left = [s.n_tokens - s.n_computed for s in self.running if not s.decoding and s.request.kind == "generate"]
+        return sum(left), len(left)
 
     # -- making room -----------------------------------------------------------------------------------------------
 

@@ -73,8 +73,9 @@ class Steps:
         if self._run_alone():
             return
         n_decoding = sum(s.decoding for s in self.scheduler.running)
-        budget, wanted = self.budget, self.scheduler.wanted
-        for plan in self.scheduler.plans(budget.prompt_tokens(n_decoding, wanted), budget.embed_tokens(n_decoding)):
+        budget = self.budget
+        n_prompt = budget.prompt_tokens(n_decoding, *self.scheduler.wanted)
+        for plan in self.scheduler.plans(n_prompt, budget.embed_tokens(n_decoding)):
             sampled = self._run(plan, n_decoding)
             if sampled is None:
                 break  # what was planned after it may not hold any more

@@ -94,3 +94,53 @@ def test_texts_to_embed_have_a_budget_of_their_own() -> None:
         budget.observe_embed(100, 0.2)
     assert budget.embed_tokens(2) == pytest.approx(40, abs=1)
     assert budget.embed_tokens(0) == 512
+
+
+def test_many_prompts_go_before_few_texts() -> None:
+    budget = StepBudget(0.25, 2048)
+    budget.observe(1, 0, 0.01)
+    budget.observe(1, 32, 0.09)
+    assert budget.prompt_tokens(1, 900, 15) == 900
+    budget.observe(1, 900, 2.3)
+    assert budget.prompt_tokens(1, 900, 1) < 200, "one prompt has to wait as ever"
+    budget.observe(1, 0, 0.01)
+    budget.observe(1, 0, 0.01)
+    assert budget.prompt_tokens(1, 60, 1) == 60, "what the many took is not owed"
+    assert budget.prompt_tokens(15, 9000, 15) <= 200, "as many texts as prompts: the texts keep their pace"
+
+
+@pytest.mark.parametrize(("base", "token"), [(0.08, 0.0025), (0.2, 0.006)])
+def test_a_crowd_that_ends_at_once_and_comes_again_is_served_as_without_a_target(base: float, token: float) -> None:
+    """16 clients in a closed loop, 60 + 64 tokens each, on a modelled machine: the time for 10 rounds of them."""
+
+    def wall(target: float | None) -> float:
+        budget, clock = StepBudget(target, 2048), 0.0
+        left, todo = [0] * 16, [60] * 16  # tokens to generate; prompt tokens to compute
+        rounds = [0] * 16
+        late: list[int] = []  # who asks again a moment after the first of those that ended with them
+        while min(rounds) < 10:
+            decoding = [i for i in range(16) if not todo[i] and left[i] > 0]
+            prompts = [i for i in range(16) if todo[i]]
+            room = budget.prompt_tokens(len(decoding), sum(todo), len(prompts))
+            count = 0
+            for i in prompts:
+                part = min(todo[i], room - count)
+                todo[i] -= part
+                left[i] = 64
+                count += part
+            seconds = base * (0.3 + 0.7 * len(decoding) / 16) * bool(decoding) + token * count
+            budget.observe(len(decoding), count, seconds)
+            clock += seconds
+            for i in late:
+                todo[i] = 60
+            late = []
+            for i in decoding:
+                left[i] -= 1
+                if left[i] == 0:
+                    rounds[i] += 1
+                    late.append(i)
+            if late:
+                todo[late.pop(0)] = 60
+        return clock
+
+    assert wall(0.25) < 1.05 * wall(None)
