@@ -5,7 +5,10 @@ Not for: deciding what to compute (scheduler) or what a token means for its requ
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
+import time
 from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Many
 
@@ -13,6 +16,7 @@ import numpy as np
 
 from llama_bind.core.batch import Batch
 from llama_bind.core.context import Context
+from llama_bind.core.pulse import Pulse
 from llama_bind.core.sampler import Sampler
 from llama_bind.core.sampler_draw import Drawer
 from llama_bind.core.state import fingerprint, load_seq_state, save_seq_state
@@ -27,6 +31,8 @@ from llama_bind.errors import StateError, UnsupportedError
 
 __all__ = ["Runner"]
 
+LONG = 2.0
+"""Seconds: of a step that may take longer it is counted how far it is, so that it does not look like one that hangs."""
 logger = logging.getLogger("llama_bind")
 
 
@@ -51,6 +57,8 @@ class Runner:
         self._copied: set[int] = set()  # slots whose streams are copied when the next step begins
         self._drawer = Drawer(self.context, self.context.n_seq_max)
         self.observer: Callable[[StepPlan, Context], None] | None = None
+        self._pace = math.inf  # seconds for each token of the last step
+        self._pulse = Pulse(self.context)
         self._drawing = Drawing(self)
         self._vectors = Vectors(self)
 
@@ -66,9 +74,15 @@ class Runner:
         """Replace a context whose native state cannot be trusted any more."""
         self.context.close()
         self.context = self._make_context()
+        self._pulse = Pulse(self.context)
         self._copied.clear()
         self._drawer = Drawer(self.context, self.context.n_seq_max)
         self._embeds = self.context.params.embedding
+
+    @property
+    def nodes_done(self) -> int:
+        """A number that grows during a long step; any thread may ask."""
+        return self._pulse.nodes
 
     @property
     def can_cut(self) -> bool:
@@ -206,27 +220,25 @@ class Runner:
         self._set_embeds(embed)
         batch = self.batch
         batch.clear()
-        n_single = self._fill_singles(chunks)
-        for chunk in chunks[n_single:] if n_single else chunks:
-            self._fill(chunk)
+        for single, group in itertools.groupby(chunks, lambda c: c.count == 1 and c.output != "none"):
+            if single:
+                self._fill_singles(list(group))
+            else:
+                for chunk in group:
+                    self._fill(chunk)
         self._copied.clear()
-        self.context.decode(batch)
+        began = time.perf_counter()
+        if self._pace * batch.n_tokens > LONG:
+            with self._pulse.counting():
+                self.context.decode(batch)
+        else:
+            self.context.decode(batch)
+        self._pace = (time.perf_counter() - began) / batch.n_tokens
 
-    def _fill_singles(self, chunks: Many[Chunk]) -> int:
-        """Fill the empty batch with the chunks of one token that come first, all at once; gives how many they are."""
-        tokens: list[int] = []
-        places: list[int] = []
-        slots: list[int] = []
-        for chunk in chunks:
-            if chunk.count != 1 or chunk.output == "none":
-                break
-            sequence = chunk.sequence
-            tokens.append(sequence.tokens[chunk.start])
-            places.append(chunk.start)
-            slots.append(sequence.slot)
-        if tokens:
-            self.batch.extend_each(tokens, places, slots)
-        return len(tokens)
+    def _fill_singles(self, chunks: Many[Chunk]) -> None:
+        """Add chunks of one token, all at once."""
+        tokens = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+        self.batch.extend_each(tokens, [chunk.start for chunk in chunks], [chunk.sequence.slot for chunk in chunks])
 
     def _fill(self, chunk: Chunk) -> None:
         sequence = chunk.sequence
@@ -262,6 +274,8 @@ class Runner:
         """
         if sequence.watched or self.observer is not None or not Stepper.can_step(self.context, sequence.sampler):
             return None
+        if self._pace > LONG:
+            return None  # a single token takes so long that it is to be seen how far it is
         if sequence.constraint is not None and (sequence.sampler.remembers or sequence.coming):
             return None
         self._set_embeds(False)

@@ -221,7 +221,7 @@ class Scheduler:
         groups = [decoding[i : i + self.budget] for i in range(0, len(decoding), self.budget)] or [[]]
         left = self.budget - len(groups[-1])
         room = left if spare is None else min(left, spare - len(decoding))
-        plans = [StepPlan(tuple(self._decoding_chunk(s, 0) for s in group)) for group in groups[:-1]]
+        plans = [StepPlan(self._ordered([self._decoding_chunk(s, 0) for s in group])) for group in groups[:-1]]
         chunks: list[Chunk] = []
         for s in groups[-1]:
             chunks.append(self._decoding_chunk(s, max(room, 0)))
@@ -231,7 +231,13 @@ class Scheduler:
             more = sum(c.count - 1 for c in chunks)
             taken = len(decoding) + more
             chunks += self._prompts(prompts, min(left - more, prompt_tokens), taken, evicted)
-        return [*plans, StepPlan(tuple(chunks))] if chunks else plans
+        return [*plans, StepPlan(self._ordered(chunks))] if chunks else plans
+
+    def _ordered(self, chunks: list[Chunk]) -> tuple[Chunk, ...]:
+        """Streams of their own are computed together only where they lie side by side and come in the order of their
+        numbers (``llama_batch_allocr::split_equal``): each that does not costs a pass over the weights.
+        """
+        return tuple(chunks if self.cells is not None else sorted(chunks, key=lambda c: c.sequence.slot))
 
     @staticmethod
     def _decoding_chunk(sequence: Sequence, room: int) -> Chunk:
@@ -290,7 +296,7 @@ class Scheduler:
                     break
                 chunks.append(dataclasses.replace(self._prompt_chunk(sequence, left), output="all"))
                 left -= chunks[-1].count
-        return [StepPlan(tuple(chunks), embed=True)] if chunks else []
+        return [StepPlan(self._ordered(chunks), embed=True)] if chunks else []
 
     def computed(self, sequence: Sequence) -> None:
         """`n_computed` of a sequence has changed."""

@@ -156,6 +156,23 @@ def test_decoding_sequences_go_first_and_prompts_fill_the_budget() -> None:
     assert [c.count for c in only(scheduler.plans(prompt_tokens=4)).chunks] == [1, 4]
 
 
+@pytest.mark.parametrize(("cells", "slots"), [(None, [0, 1, 2, 3]), (1000, [3, 1, 2, 0])])
+def test_streams_of_their_own_are_computed_in_the_order_of_their_numbers(cells: int | None, slots: list[int]) -> None:
+    scheduler = Scheduler(n_slots=4, budget=100, cells=cells)
+    first, *others = [sequence([n] * 5, n, limit=100 if n else 6) for n in range(4)]
+    admit(scheduler, first, *others)
+    compute(scheduler)  # the first ends
+    assert first.phase is Phase.FINISHED
+    late = sequence([0] * 9, 9)
+    admit(scheduler, late)
+    assert late.slot == first.slot == 0
+    compute(scheduler)
+    scheduler.running.insert(0, scheduler.running.pop(scheduler.running.index(others[2])))
+    plan = only(scheduler.plans())
+    assert [chunk.sequence.slot for chunk in plan.chunks] == slots
+    assert all(chunk.count == 1 for chunk in plan.chunks)
+
+
 def test_more_sequences_decode_than_fit_into_one_batch() -> None:
     scheduler = Scheduler(n_slots=5, budget=2)
     admit(scheduler, *(sequence([i], i, limit=10) for i in range(5)))
