@@ -54,6 +54,8 @@ class LlamaKwargs(TypedDict, total=False):
     """host:port of llama.cpp RPC servers whose devices are added."""
     check_model: bool | None
     """Check the file for damage that would crash llama.cpp before loading it."""
+    check_memory: bool | None
+    """Refuse a model that needs more memory than is free, before anything of it is loaded."""
     progress_callback: Callable[[float], Any] | None
     """Called with the share loaded (0 to 1); returning False stops the load."""
     n_ctx: int | None
@@ -160,6 +162,10 @@ class LlamaKwargs(TypedDict, total=False):
     """Most bytes of all files in cache_dir; those used longest ago go first."""
     engine_process: bool | None
     """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
+    hang_timeout: float | None
+    """With engine_process: seconds for which a process that has work may get nowhere; then it is ended, and another
+    one started. 0: any time.
+    """
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None
@@ -235,6 +241,14 @@ class CompletionKwargs(TypedDict, total=False):
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
     grammar_backend: str | None
     """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
+    cache_prompt: bool | None
+    """Take what is in memory of the prompt's beginning; else compute all of it."""
+    return_progress: bool | None
+    """Streams say how far the prompt is: chunks with prompt_progress before the text."""
+    timings_per_token: bool | None
+    """All chunks of a stream carry the timings so far."""
+    post_sampling_probs: bool | None
+    """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -378,6 +392,14 @@ class ChatKwargs(TypedDict, total=False):
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
     grammar_backend: str | None
     """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
+    cache_prompt: bool | None
+    """Take what is in memory of the prompt's beginning; else compute all of it."""
+    return_progress: bool | None
+    """Streams say how far the prompt is: chunks with prompt_progress before the text."""
+    timings_per_token: bool | None
+    """All chunks of a stream carry the timings so far."""
+    post_sampling_probs: bool | None
+    """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -564,6 +586,14 @@ class InfillKwargs(TypedDict, total=False):
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
     grammar_backend: str | None
     """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
+    cache_prompt: bool | None
+    """Take what is in memory of the prompt's beginning; else compute all of it."""
+    return_progress: bool | None
+    """Streams say how far the prompt is: chunks with prompt_progress before the text."""
+    timings_per_token: bool | None
+    """All chunks of a stream carry the timings so far."""
+    post_sampling_probs: bool | None
+    """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None
@@ -736,6 +766,14 @@ class ToolRunKwargs(TypedDict, total=False):
     """A GBNF grammar (text or `LlamaGrammar`) that the output must follow."""
     grammar_backend: str | None
     """What runs grammar: llguidance, or llama.cpp (its own sampler)."""
+    cache_prompt: bool | None
+    """Take what is in memory of the prompt's beginning; else compute all of it."""
+    return_progress: bool | None
+    """Streams say how far the prompt is: chunks with prompt_progress before the text."""
+    timings_per_token: bool | None
+    """All chunks of a stream carry the timings so far."""
+    post_sampling_probs: bool | None
+    """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
     """Most tokens to generate. Unset or below 0: until the model stops or the context ends."""
     stop: str | Sequence[str] | None

@@ -88,6 +88,8 @@ class Call:
             "first_token_timeout": request.first_token_timeout,
             "timeout": request.timeout,
             "reproducible": request.reproducible,
+            "fresh": not request.cache_prompt,
+            "progress": request.stream and (request.return_progress or request.timings_per_token),
             "overflow": request.context_overflow,
             "n_keep": request.n_keep,
         }
@@ -122,6 +124,7 @@ class Call:
                 stop=check_stops(stops),
                 stop_token_ids=frozenset(self.stop_token_ids),
                 logprobs=logprobs,
+                after_samplers=self.request.post_sampling_probs,
                 prompt_logprobs=self.logprobs if echo_logprobs and i == 0 else None,
                 logits_processors=as_list(self.request.logits_processor, "logits_processor"),
                 stopping_criteria=as_list(self.request.stopping_criteria, "stopping_criteria"),

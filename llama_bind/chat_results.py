@@ -120,7 +120,7 @@ class ChatShape(Shape):
         super().__init__(model, n, best)
         self.logprobs = logprobs
         self.legacy = legacy
-        self._reader = reader
+        self.reader = reader
         self._parse = parse
         self._readers = [reader() for _ in range(n)]
         self._called = [False] * n
@@ -142,7 +142,7 @@ class ChatShape(Shape):
             "seed": self.finishes[0].seed,
         }
         for index, made in enumerate(self.order()):
-            reader, said = self._reader(), _Message()
+            reader, said = self.reader(), _Message()
             said.take(reader.feed("".join(p.text for p in self.pieces[made])))
             said.take(reader.finish())
             message = said.dict(legacy=self.legacy)
@@ -170,13 +170,14 @@ class ChatShape(Shape):
             deltas = self._deltas(index, self._readers[index].feed(event.text)) if event.text else []
             if not deltas and self.logprobs and event.logprobs:
                 deltas = [{}]
-            return [self._piece(index, delta, () if i else event.logprobs) for i, delta in enumerate(deltas)]
+            chunks = [self._piece(index, delta, () if i else event.logprobs) for i, delta in enumerate(deltas)]
+            return self.reported(chunks, index, event, lambda: self._piece(index, {}, ()))
         self.finishes[index] = event
-        chunks = [self._piece(index, delta, ()) for delta in self._deltas(index, self._readers[index].finish())]
+        rest = [self._piece(index, delta, ()) for delta in self._deltas(index, self._readers[index].finish())]
         last = self._piece(index, {}, (), self._reason(index, self._called[index]))
         if len(self.finishes) == self.n and not usage:
             last["timings"], last["seed"] = self.timings(), self.finishes[0].seed
-        return [*chunks, last]
+        return [*rest, last]
 
     def closing(self, *, usage: bool) -> list[ChatCompletionChunk]:
         """Chunks after the last event: the usage, if asked for."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from llama_bind.reports import Reports, timings_dict
 from llama_bind.types import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage, TimingsDict
-from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
+from llama_bind.values import FinishEvent, PieceEvent, TokenLogprob, Usage
 
 __all__ = ["Shape", "TextShape", "timings_dict", "usage_dict"]
+
+C = TypeVar("C")
 
 
 def token_text(piece: bytes) -> str:
@@ -36,28 +39,6 @@ def usage_dict(usages: Sequence[Usage]) -> CompletionUsage:
     }
 
 
-def timings_dict(timings: Timings, usage: Usage) -> TimingsDict:
-    """llama-server's field names. The first token comes out of the prompt: the rate is that of the ones after it."""
-    prompt_ms, predicted_ms = 1e3 * timings.prompt, 1e3 * timings.generation
-    after_first = max(timings.generated_tokens - 1, 0)
-    found: TimingsDict = {
-        "cache_n": usage.cached_tokens,
-        "prompt_n": timings.prompt_tokens,
-        "prompt_ms": prompt_ms,
-        "prompt_per_token_ms": prompt_ms / timings.prompt_tokens if timings.prompt_tokens else 0.0,
-        "prompt_per_second": timings.prompt_tokens / timings.prompt if timings.prompt > 0 else 0.0,
-        "predicted_n": timings.generated_tokens,
-        "predicted_ms": predicted_ms,
-        "predicted_per_token_ms": predicted_ms / after_first if after_first else 0.0,
-        "predicted_per_second": timings.tokens_per_second,
-        "queued_ms": 1e3 * timings.queued,
-    }
-    if timings.drafted_tokens:
-        found["draft_n"] = timings.drafted_tokens
-        found["draft_n_accepted"] = timings.accepted_tokens
-    return found
-
-
 class Shape:
     """What all results of one call have in common.
 
@@ -68,6 +49,8 @@ class Shape:
     prefix = ""
     best: int | None
     """Of `n` candidates give so many, by the mean log probability of their tokens; None: all, in order."""
+    reports: Reports | None = None
+    """Says what chunks carry besides text; None: nothing."""
 
     def __init__(self, model: str, n: int, best: int | None = None) -> None:
         self.id = f"{self.prefix}-{uuid.uuid4().hex}"
@@ -91,6 +74,17 @@ class Shape:
     def timings(self) -> TimingsDict:
         first = self.finishes[self.order()[0]]
         return timings_dict(first.timings, first.usage)
+
+    def reported(self, chunks: list[C], index: int, event: PieceEvent, empty: Callable[[], C]) -> list[C]:
+        """The chunks of an event with what is reported on the last; one of its own for the progress of a prompt."""
+        if self.reports is None:
+            return chunks
+        fields = self.reports.fields(index, event)
+        if fields and event.progress is not None:
+            chunks = [empty()]
+        if fields and chunks:
+            chunks[-1].update(fields)  # type: ignore[attr-defined]  # a TypedDict, whose fields these are
+        return chunks
 
     def add(self, index: int, event: PieceEvent | FinishEvent) -> None:
         """Take an event of choice `index`."""
@@ -155,13 +149,15 @@ class TextShape(Shape):
     def chunks(self, index: int, event: PieceEvent | FinishEvent, *, usage: bool) -> list[Completion]:
         """Chunks that an event gives. `usage`: it comes at the end, with the timings."""
         made: list[Completion] = []
+        if isinstance(event, PieceEvent) and event.progress is not None:
+            return self.reported(made, index, event, lambda: self._piece(index, "", ()))
         if index in self.unopened:
             self.unopened.remove(index)
             made.append(self._piece(index, self.echo, self.prompt_logprobs()))
         if isinstance(event, PieceEvent):
             if event.text or (self.logprobs and event.logprobs):
                 made.append(self._piece(index, event.text, event.logprobs))
-            return made
+            return self.reported(made, index, event, lambda: self._piece(index, "", ()))
         self.finishes[index] = event
         chunk = self._piece(index, "", ())
         chunk["choices"][0]["finish_reason"] = event.reason

@@ -23,6 +23,7 @@ from llama_bind.infill import InfillReader, Room
 from llama_bind.options import build, options_of, validate
 from llama_bind.params import BeamParams, ContextParams, InfillParams, LlamaParams, ModelParams, SamplingParams
 from llama_bind.prompts import Prompt, PromptReader
+from llama_bind.reports import Reports
 from llama_bind.rerank import PairReader
 from llama_bind.restrictions import read_rules
 from llama_bind.results import TextShape
@@ -51,6 +52,14 @@ class Prepared(Generic[S]):
     requests: list[Request]
     shape: S
     usage: bool
+
+
+def reports_of(call: Call, n: int) -> Reports | None:
+    """What the chunks of a call's `n` texts are to say besides text."""
+    request = call.request
+    if not request.stream or not (request.return_progress or request.timings_per_token):
+        return None
+    return Reports(n, progress=request.return_progress, timings=request.timings_per_token)
 
 
 class Session:
@@ -209,6 +218,7 @@ class Session:
         name = call.request.model or self.model_path
         parse = form.parse if form else None
         shape = TextShape(name, len(requests), echo=echo, logprobs=with_logprobs, best=call.best, parse=parse)
+        shape.reports = reports_of(call, len(requests))
         return Prepared(requests, shape, call.include_usage)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Prepared[ChatShape]:
@@ -239,6 +249,7 @@ class Session:
             legacy=plan.legacy,
             parse=form.parse if form else None,
         )
+        shape.reports = reports_of(call, len(requests))
         return Prepared(requests, shape, call.include_usage)
 
     def beam_search(self, prompt: Prompt, options: Mapping[str, Any]) -> BeamSearch:

@@ -1,4 +1,5 @@
-"""The options of calls that stand on others: beam search, filling gaps, runs of tools. Part of ``params.py``.
+"""The options of calls that stand on others (beam search, filling gaps, runs of tools), and of reports. Part of
+``params.py``.
 
 Not for: options of models, contexts, sampling and single requests, which are there.
 """
@@ -11,7 +12,23 @@ from typing import Any
 
 from llama_bind.options import option
 
-__all__ = ["BeamParams", "InfillParams", "ToolRunParams"]
+__all__ = ["BeamParams", "InfillParams", "ReportParams", "ToolRunParams"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportParams:
+    """What one completion says besides its text, and whether it uses what is in memory; part of `RequestParams`."""
+
+    cache_prompt: bool = option(True, "Take what is in memory of the prompt's beginning; else compute all of it.")
+    return_progress: bool = option(
+        False, "Streams say how far the prompt is: chunks with prompt_progress before the text.", cli=False
+    )
+    timings_per_token: bool = option(False, "All chunks of a stream carry the timings so far.", cli=False)
+    post_sampling_probs: bool = option(
+        False,
+        "Log probabilities are those among the tokens that the samplers left, in place of the model's own.",
+        cli=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

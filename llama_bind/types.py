@@ -22,6 +22,7 @@ __all__ = [
     "CreateEmbeddingResponse",
     "Embedding",
     "EmbeddingUsage",
+    "PromptProgress",
     "PromptTokensDetails",
     "RerankResponse",
     "RerankResult",
@@ -65,6 +66,15 @@ class TimingsDict(TypedDict):
     draft_n_accepted: NotRequired[int]
 
 
+class PromptProgress(TypedDict):
+    """How far a prompt is: tokens in all, of which so many were in memory, and so many are computed or were there."""
+
+    total: int
+    cache: int
+    processed: int
+    time_ms: float
+
+
 class CompletionLogprobs(TypedDict):
     """Log probabilities of a completion: lists with one entry for each token."""
 
@@ -95,6 +105,7 @@ class Completion(TypedDict):
     choices: list[CompletionChoice]
     usage: NotRequired[CompletionUsage | None]
     timings: NotRequired[TimingsDict]
+    prompt_progress: NotRequired[PromptProgress]
     seed: NotRequired[int]
 
 

@@ -27,7 +27,7 @@ FinishReason = Literal["stop", "length", "cancelled", "deadline"]
 
 @dataclasses.dataclass(frozen=True)
 class TokenLogprob:
-    """A token with its natural-log probability under the model, before any sampler.
+    """A token with its natural-log probability under the model, before any sampler (or after them, where asked for).
 
     Attributes:
         token: Token id.
@@ -78,12 +78,28 @@ class Timings:
         )
 
 
+class Progress(NamedTuple):
+    """How far a prompt is: `done` of `total` tokens, of which `cached` were in memory; `seconds` since the request
+    started, after it was `queued` for so many.
+    """
+
+    done: int
+    total: int
+    cached: int = 0
+    seconds: float = 0.0
+    queued: float = 0.0
+
+
 class PieceEvent(NamedTuple):
-    """A piece of text that is final: no stop string can take it back. `tokens` are those that it completes."""
+    """A piece of text that is final: no stop string can take it back. `tokens` are those that it completes.
+
+    `progress`: how far the prompt is, in events without text that come before the first with it, where asked for.
+    """
 
     text: str
     tokens: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    progress: Progress | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +141,6 @@ class Beam:
     logprob: float
     score: float
     finish_reason: FinishReason
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Prompt tokens computed so far, out of all."""
-
-    done: int
-    total: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,18 +13,19 @@ from typing import Any
 from llama_bind.cli.models import MODEL_HELP
 from llama_bind.cli.options import TITLES, add_options, collect
 from llama_bind.errors import UnsupportedError
-from llama_bind.params import RequestParams, SamplingParams
+from llama_bind.params import ChatParams, RequestParams, SamplingParams
 from llama_bind.server.config_file import read_config
 from llama_bind.server.params import ServerParams
 from llama_bind.server.settings import DEFAULTS, LOAD, NOT_A_DEFAULT, Settings
 
 __all__ = ["CLASSES", "WITHOUT", "add_arguments", "execute", "settings_of"]
 
-CLASSES: tuple[type[Any], ...] = (ServerParams, *LOAD, SamplingParams, RequestParams)
+CLASSES: tuple[type[Any], ...] = (ServerParams, *LOAD, SamplingParams, RequestParams, ChatParams)
 WITHOUT = NOT_A_DEFAULT - {"seed"} | {"vocab_only", "logits_all", "no_perf"}
 TITLES_HERE = {
     **TITLES,
     ServerParams: "server",
+    ChatParams: "chats",
 }
 CONFIG = "LLAMA_BIND_CONFIG"
 MODEL = "LLAMA_BIND_MODEL"

@@ -190,8 +190,10 @@ class Sampler(Handle):
                 f"the sampler is for {self._n_vocab} tokens and the context's model has {n_tokens}", param="ctx"
             )
 
-    def sample_array(self, logits: npt.NDArray[np.float32]) -> int:
+    def sample_array(self, logits: npt.NDArray[np.float32], *, whole: bool = False) -> int:
         """Choose the next token from logits of the caller's, shape (n_vocab,), and accept it. They are not changed.
+
+        `whole`: by the whole chain, so that `left` can tell what it left; the token is the same.
 
         Raises:
             InputError: the wrong shape.
@@ -201,11 +203,29 @@ class Sampler(Handle):
         chain = self._resource.pin()
         try:
             with self._lock:
-                if self._grammar:
+                if self._grammar or whole:
                     return self._settle(chain, row, self._draw(chain, row))
                 return self._sample_row(row)
         finally:
             self._resource.unpin()
+
+    def left(self) -> dict[int, float]:
+        """The tokens that the samplers left when the last token was drawn by the whole chain, and their probabilities
+        then, the likeliest first; those of probability 0 left out.
+        """
+        with self._lock:
+            if self._candidates is None:
+                return {}
+            left, last = self._candidates.left(), self._stages[-1].name
+            if last == "greedy":
+                return {self._candidates.selected(): 1.0}
+        weights = left["p"].astype(np.float64)
+        if last == "dist":  # it draws by the logits; not every version of it writes probabilities down
+            logits = left["logit"].astype(np.float64)
+            weights = np.exp(logits - logits.max())
+        order = np.lexsort((left["id"], -weights))
+        total = weights.sum()
+        return {int(left["id"][i]): float(weights[i] / total) for i in order if weights[i] > 0}
 
     def _sample_row(self, row: npt.NDArray[np.float32]) -> int:
         changed = self._struct.n_biases or self._struct.history_size  # and restored, but the row is the caller's

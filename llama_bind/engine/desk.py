@@ -159,6 +159,7 @@ class Desk:
             handle.deliver(error)
 
     def _remove(self, sequence: Sequence) -> RequestHandle:
+        self.stats.longest = max(self.stats.longest, sequence.n_tokens)
         if not sequence.shareable and sequence.phase is Phase.RUNNING:
             self.runner.clear(sequence.slot)
         self.scheduler.finish(sequence, remember=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,10 +140,14 @@ class Drawing:
 
     def _sample(self, sequence: Sequence, index: int) -> int:
         """A token from an output as it lies in native memory."""
-        context = self._runner.context
-        if sequence.constraint is not None and sequence.sampler.remembers:
+        context, whole = self._runner.context, sequence.request.after_samplers
+        if sequence.constraint is not None and (whole or sequence.sampler.remembers):
             return self._holding.draw(sequence, context.logits(index))
-        token: int = sequence.sampler.sample(context, index)
+        token: int
+        if whole:
+            token = sequence.sampler.sample_array(context.logits(index), whole=True)
+            return token
+        token = sequence.sampler.sample(context, index)
         if sequence.constraint is None:
             return token
         return self._holding.settle(sequence, token, functools.partial(context.logits, index))
@@ -176,8 +182,12 @@ class Drawing:
                 token = self._sample(sequence, index)
         if mask is not None and request.sampling.grammar is not None:
             self._check_choice(mask, token)
-        logprob = None if request.logprobs is None else self._logprob(logits, token, request.logprobs)
-        return Sampled(sequence, token, logprob, stop)
+        if request.logprobs is None:
+            return Sampled(sequence, token, None, stop)
+        if request.after_samplers:
+            left = {token: 1.0} if coming is not None else sequence.sampler.left()
+            return Sampled(sequence, token, self._logprob_after(left, token, request.logprobs), stop)
+        return Sampled(sequence, token, self._logprob(logits, token, request.logprobs), stop)
 
     @staticmethod
     def _mask(sequence: Sequence, ahead: tuple[int, ...]) -> Mask | None:
@@ -208,7 +218,7 @@ class Drawing:
         if coming is not None:
             token = coming
         elif sequence.constraint is None:
-            token = sequence.sampler.sample_array(row)
+            token = sequence.sampler.sample_array(row, whole=request.after_samplers)
         else:
             token = self._holding.draw(sequence, row)
         stop = any(criterion(np.append(ids, np.int32(token)), scores) for criterion in request.stopping_criteria)
@@ -243,6 +253,13 @@ class Drawing:
             for i in best[np.lexsort((best, -logits[best]))]:
                 top.append(self._entry(int(i), float(logits[i]) - norm))
         return dataclasses.replace(self._entry(token, float(logits[token]) - norm), top=tuple(top))
+
+    def _logprob_after(self, left: Mapping[int, float], token: int, n_top: int) -> TokenLogprob:
+        """Of a token among those that the samplers left, whose probabilities come likeliest first."""
+        top = tuple(self._entry(i, math.log(p)) for i, p in itertools.islice(left.items(), n_top))
+        # A constraint that is complete ends the text whatever was left.
+        logprob = math.log(left[token]) if token in left else 0.0
+        return dataclasses.replace(self._entry(token, logprob), top=top)
 
     def _entry(self, token: int, logprob: float) -> TokenLogprob:
         piece = self._vocab.token_to_piece(token, True)

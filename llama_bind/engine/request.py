@@ -33,6 +33,7 @@ class Request:
         stop: Stop strings, not empty ones.
         stop_token_ids: Tokens that end the text like the model's own end.
         logprobs: None for none; else how many alternatives to give beside the chosen token's.
+        after_samplers: The log probabilities are those among the tokens that the samplers left.
         prompt_logprobs: None, or how many alternatives for each prompt token (the prompt is then computed whole).
         special: Whether control tokens show in the text.
         visible: Control tokens that show in any case.
@@ -44,6 +45,8 @@ class Request:
         n_draft: Most tokens guessed at once; 0: none.
         priority: Higher goes first.
         buffered: Deliver everything in one event at the end, for callers that do not stream.
+        progress: Tell how far the prompt is computed, where the request is not buffered.
+        fresh: Compute all of the prompt, whatever is in memory.
         key: Who asks; keys that wait take turns by the tokens they were served.
         salt: Prefixes are shared only between requests of equal salt.
         queue_timeout, first_token_timeout, timeout: Seconds from now to the start, the first token and the end;
@@ -64,6 +67,7 @@ class Request:
     stop: tuple[str, ...] = ()
     stop_token_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
+    after_samplers: bool = False
     prompt_logprobs: int | None = None
     special: bool = False
     visible: frozenset[int] = frozenset()
@@ -75,6 +79,8 @@ class Request:
     n_draft: int = MOST_GUESSES
     priority: int = 0
     buffered: bool = False
+    progress: bool = False
+    fresh: bool = False
     key: str | None = None
     salt: bytes = b""
     queue_timeout: float | None = None

@@ -110,7 +110,8 @@ class Sequence:
     def reuses(self) -> bool:
         """Whether it may take what others have computed."""
         request = self.request
-        return request.kind == "generate" and request.prompt_logprobs is None and not request.reproducible
+        whole = request.fresh or request.reproducible or request.prompt_logprobs is not None
+        return request.kind == "generate" and not whole
 
     @property
     def shareable(self) -> bool:

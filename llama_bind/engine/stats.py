@@ -34,7 +34,9 @@ class EngineStats:
         prompt_tokens: Of prompts, computed.
         cached_tokens: Of prompts, taken from what was computed before.
         generated_tokens: Of requests that have ended.
+        drafts: Steps of a text in which tokens were guessed.
         drafted_tokens, accepted_tokens: Guessed, and guessed right.
+        longest: Tokens of the longest text so far, prompt and answer.
         forced_tokens: That had to follow by what a text is held to, and were not drawn.
         decode_seconds: Spent in steps.
         preemptions: How often a running request went back to the queue for want of memory.
@@ -62,8 +64,10 @@ class EngineStats:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    drafts: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    longest: int = 0
     forced_tokens: int = 0
     decode_seconds: float = 0.0
     preemptions: int = 0
@@ -125,6 +129,7 @@ class EngineStats:
 
     def on_draft(self, guessed: int, held: int) -> None:
         """`held` of `guessed` tokens were right."""
+        self.drafts += 1
         self.drafted_tokens += guessed
         self.accepted_tokens += held
 

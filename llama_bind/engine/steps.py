@@ -22,6 +22,7 @@ from llama_bind.engine.scheduler import Admission, Chunk, Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
 from llama_bind.engine.stats import EngineStats
 from llama_bind.errors import DecodeAbortedError, NativeAbortError, NoCellsError, StateError
+from llama_bind.values import PieceEvent, Progress
 
 if TYPE_CHECKING:
     from llama_bind.engine.runner import Runner
@@ -111,6 +112,7 @@ class Steps:
                 self.stats.on_start(sequence.t_start - sequence.t_arrival, kept, tier)
                 self.stats.restored += state is not None and kept > 0
             self.stats.evictions += len(admission.evicted)
+            self._report(sequence)
             if sequence.sampler is None:
                 try:
                     self.runner.equip(sequence)
@@ -118,6 +120,18 @@ class Steps:
                         self._apply_all(self.runner.first(sequence))
                 except Exception as error:
                     self.desk.fail(sequence, error)
+
+    @staticmethod
+    def _report(sequence: Sequence) -> None:
+        """Tell how far a prompt is, before anything of the text comes, to those who want to know."""
+        request = sequence.request
+        if request.buffered or request.prompt_logprobs is not None:
+            return  # those come first
+        if request.progress and not sequence.n_generated:
+            queued = sequence.t_start - sequence.t_arrival
+            seconds = time.perf_counter() - sequence.t_start if sequence.n_computed > sequence.n_cached else 0.0
+            progress = Progress(sequence.n_computed, sequence.n_prompt, sequence.n_cached, seconds, queued)
+            sequence.emit(PieceEvent("", progress=progress))
 
     def _prepare(self, admission: Admission, state: bytes | None) -> int:
         try:
@@ -213,6 +227,8 @@ class Steps:
         seconds = time.perf_counter() - started
         for chunk in plan.chunks:
             self.scheduler.computed(chunk.sequence)
+            if chunk.sequence.request.progress and sampled is not None:
+                self._report(chunk.sequence)
         if sampled is not None:
             self._count(plan, sampled, n_decoding, seconds)
             self.keeper.after_step(plan)

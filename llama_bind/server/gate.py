@@ -1,4 +1,5 @@
-"""The way in: each request gets an id, its host, key and announced size are checked, and its answer is counted.
+"""The way in: each request gets an id, its host, key and announced size are checked, its key's limits are held, and its
+answer is counted.
 
 Plain ASGI, before anything is parsed. Not for: what requests ask for (routes), or reading bodies (``body``).
 """
@@ -12,12 +13,14 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from llama_bind.server.accounts import Account, Accounts, Limits
+from llama_bind.server.anthropic.errors import in_its_shape, refusal
+from llama_bind.server.chat_page import page_paths
 from llama_bind.server.errors import AUTHENTICATION, INVALID, ApiError, api_error
 from llama_bind.server.keys import Keys
 from llama_bind.server.params import ServerParams
-from llama_bind.server.replies import error_reply
 
-__all__ = ["Caller", "Gate", "Traffic", "caller_of"]
+__all__ = ["BODY_BYTES", "LEASES", "Caller", "Gate", "Traffic", "caller_of", "too_large"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -30,22 +33,42 @@ PUBLIC = frozenset({"/health", "/v1/health"})
 DOCS = frozenset({"/docs", "/openapi.json"})
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _SCOPE_KEY = "llama_bind"
+LEASES = "llama_bind.leases"
+"""Where a scope holds what it uses of models: released when the request is over, its stream included."""
+BODY_BYTES = "llama_bind.body_bytes"
+"""Where a scope holds how many bytes of its body were read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who asks. `key`: a name for the API key, None where none are set."""
+    """Who asks.
+
+    Attributes:
+        id: Of the request.
+        key: A name for the API key, None where none are set.
+        limits: What the key may use.
+        account: What it uses; None where nothing is counted.
+    """
 
     id: str
     key: str | None
+    limits: Limits
+    account: Account | None
 
 
 class Traffic:
-    """Counts of answers by path and status, and of requests that have no answer yet."""
+    """Counts.
+
+    Attributes:
+        answers: By path and status.
+        open: Requests that have no complete answer yet.
+        body_bytes: Bytes of their bodies.
+    """
 
     def __init__(self) -> None:
         self.answers: collections.Counter[tuple[str, int]] = collections.Counter()
         self.open = 0
+        self.body_bytes = 0
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -63,7 +86,11 @@ class Gate:
         self._keys = keys
         self._traffic = traffic
         self._hosts = _hosts(params)
+        self._closed = frozenset(params.closed_paths or ())
         self._public = PUBLIC | (DOCS if params.public_docs else frozenset())
+        self._public |= page_paths() if params.chat_page else frozenset()
+        everybody = Limits(params.key_concurrency, params.key_requests_per_minute, params.key_tokens_per_minute)
+        self._accounts = Accounts(everybody, keys.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -74,31 +101,49 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = f"req_{uuid.uuid4().hex}"
-        traffic = self._traffic
+        request_id, traffic = f"req_{uuid.uuid4().hex}", self._traffic
+        account: Account | None = None
 
         def counted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 path = getattr(scope.get("route"), "path", "")
                 traffic.answers[path, message["status"]] += 1
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                left = [] if account is None else account.headers()
+                if in_its_shape(scope):
+                    left = [*left, (b"request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *left]
             return send(message)
 
         traffic.open += 1
+        entered = False
         try:
             try:
-                scope[_SCOPE_KEY] = Caller(request_id, self._admit(scope))
+                key = self._admit(scope)
+                account = self._accounts.of(key) if _is_work(scope) else None
+                scope[_SCOPE_KEY] = Caller(request_id, key, self._accounts.limits_of(key), account)
+                if account is not None:
+                    account.enter()
+                    entered = True
             except ApiError as error:
-                await error_reply(api_error(error), self._params.retry_after)(scope, receive, counted)
+                reply = refusal(scope, api_error(error), self._params.retry_after, request_id)
+                await reply(scope, receive, counted)
                 return
             await self._app(scope, receive, counted)
         finally:
             traffic.open -= 1
+            traffic.body_bytes -= scope.get(BODY_BYTES, 0)
+            for lease in scope.get(LEASES, ()):
+                lease.release()
+            if entered and account is not None:
+                account.leave()
 
     def _admit(self, scope: Scope) -> str | None:
         headers = dict(reversed(scope["headers"]))  # of several with one name, the first
         self._check_host(headers.get(b"host", b""))
         key = self._check_key(scope, headers)
+        if scope["path"].removeprefix(scope.get("root_path", "")) in self._closed:
+            message = "This server was started without this path; its option closed_paths says so."
+            raise ApiError(501, INVALID, "closed", message)
         self._check_length(headers.get(b"content-length"))
         return key
 
@@ -128,6 +173,11 @@ class Gate:
     def _check_length(self, announced: bytes | None) -> None:
         if announced is not None and announced.isdigit() and int(announced) > self._params.max_body_bytes:
             raise too_large(self._params.max_body_bytes)
+
+
+def _is_work(scope: Scope) -> bool:
+    """Whether it counts: looking at things does not, nor does ending something, which makes room."""
+    return scope["method"] == "POST" and not scope["path"].endswith("/cancel")
 
 
 def too_large(limit: int) -> ApiError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT_TYPE", "page"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-GAUGES = frozenset({"waiting", "running", "cells_used", "cells_total"})
+GAUGES = frozenset({"waiting", "running", "cells_used", "cells_total", "longest"})
 EVERY = 3
 """One bucket of so many is shown: three for each factor of ten are plenty for a graph."""
 
@@ -54,14 +54,39 @@ class _Families:
         return self._families
 
 
-def page(stats: EngineStats | None, traffic: Traffic, service: Service) -> bytes:
-    """The page."""
-    families = [*_traffic(traffic), _gauge("llama_bind_ready", "Whether the model is ready.", service.llm is not None)]
-    if stats is not None:
-        families += [*_own(stats), *_llama_server(stats)]
+def page(models: Sequence[tuple[Service, EngineStats | None]], traffic: Traffic, budget: int | None = None) -> bytes:
+    """The page.
+
+    Args:
+        models: What is served, with its counters where there are any. Of several each has the label model.
+        traffic: What the gate counted.
+        budget: Bytes of memory for all models.
+    """
+    families: list[Metric] = list(_traffic(traffic))
+    if budget is not None:
+        families.append(_gauge("llama_bind_memory_budget_bytes", "Memory for all models.", budget))
+    merged: dict[str, Metric] = {}
+    for service, stats in models:
+        found = [_gauge("llama_bind_ready", "Whether the model is ready.", service.llm is not None)]
+        if budget is not None:
+            found.append(_gauge("llama_bind_model_bytes", "Memory that the model counts with.", service.size))
+        if stats is not None:
+            found += [*_own(stats), *_llama_server(stats)]
+        for family in found:
+            if len(models) > 1:
+                _label(family, service.names[0])
+            if family.name in merged:
+                merged[family.name].samples += family.samples
+            else:
+                merged[family.name] = family
+    families += merged.values()
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(families))
     return generate_latest(registry)
+
+
+def _label(family: Metric, name: str) -> None:
+    family.samples = [sample._replace(labels={"model": name, **sample.labels}) for sample in family.samples]
 
 
 def _traffic(traffic: Traffic) -> Iterable[Metric]:
@@ -96,7 +121,14 @@ def _llama_server(stats: EngineStats) -> Iterable[Metric]:
     """llama-server's names, where there is the same thing here."""
     decoding, steps = stats.step_decoding, max(stats.steps, 1)
     seconds = stats.token_seconds.sum
+    prompts = max(stats.first_token_seconds.sum - stats.queue_seconds.sum, 0.0)
     yield CounterMetricFamily("llamacpp:prompt_tokens", "Prompt tokens computed.", value=stats.prompt_tokens)
+    yield CounterMetricFamily("llamacpp:prompt_tokens_cached", "Prompt tokens from memory.", value=stats.cached_tokens)
+    yield CounterMetricFamily("llamacpp:prompt_seconds", "Seconds from start to first token.", value=prompts)
+    yield _gauge("llamacpp:prompt_tokens_seconds", "Prompt tokens per second.",
+                 stats.prompt_tokens / prompts if prompts else 0.0)  # fmt: skip
+    yield _gauge("llamacpp:n_tokens_max", "Tokens of the longest text, prompt and answer.", stats.longest)
+    yield CounterMetricFamily("llamacpp:spec_decode_num_drafts", "Steps with guesses.", value=stats.drafts)
     yield CounterMetricFamily("llamacpp:tokens_predicted", "Tokens generated.", value=stats.generated_tokens)
     yield CounterMetricFamily("llamacpp:tokens_predicted_seconds", "Seconds of generating.", value=seconds)
     yield _gauge("llamacpp:predicted_tokens_seconds", "Mean tokens per second of a text.",

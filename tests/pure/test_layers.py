@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "llama_bind"
 
 BASE = {"errors", "options", "params", "values", "types", "version"}
 CALLS = {"chat_results", "embeddings", "engine", "prompts", "rerank", "results"}
+WAITING = {"many", "progress", "reading"}
 READERS = {"calls", "chats", "demands", "infill", "restrictions"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -21,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "task_params": {"options"},
     "params": {"errors", "options", "task_params"},
     "_kwargs": {"params"},
-    "results": BASE,
+    "reports": BASE,
+    "results": {*BASE, "reports"},
     "chat_results": {*BASE, "chat", "results"},
     "filelock": set(),
     "lib": {"errors"},
@@ -48,20 +50,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storing": {*BASE, "cache", "core", "engine", "lib", "starting"},
     "states": {*BASE, "core", "engine"},
     "starting": {*BASE, "cache", "core", "demands", "drafting", "embeddings", "engine", "states", "storing"},
-    "session": {*BASE, *CALLS, *READERS, "cache", "core", "drafting", "starting"},
+    "session": {*BASE, *CALLS, *READERS, "cache", "core", "drafting", "reports", "starting"},
     "drafting": {*BASE, "core", "engine", "hub"},
     "many": {*BASE, "engine", "prompts", "results", "session"},
     "progress": {"errors"},
+    "reading": set(),
     "facade": {"cache", "core", "engine", "session"},
     "llama": {*BASE, *CALLS, "_kwargs", "agent", "cache", "core", "facade", "hub", "many", "progress", "session"},
-    "aio": {*BASE, *CALLS, "_kwargs", "agent", "cache", "core", "facade", "llama", "many", "progress", "session"},
+    "aio": {*BASE, *CALLS, "_kwargs", "agent", "cache", "core", "facade", "llama", *WAITING, "session"},
     "cli": {*BASE, "core", "hub", "lib", "llama", "server"},
-    "server": {*BASE, "aio", "core", "engine", "hub", "lib", "prompts"},
+    "server": {*BASE, *CALLS, "aio", "chat", "core", "hub", "lib", "reading", "reports", "session"},
     "server.__main__": {"cli"},
-    "": {"aio", "cache", "engine", "errors", "function_schema", "llama", "params", "structured", "values", "version"},
+    "integrations": {*BASE, "aio", "embeddings", "hub", "llama"},
+    "": {*BASE, "aio", "cache", "compat", "engine", "function_schema", "llama", "structured"},
     "__main__": {"cli"},
 }
 """Layer -> layers it may import besides itself. The facade's own helpers (calls, prompts, results) are beside it."""
+MAY_IMPORT["compat"] = set(MAY_IMPORT)  # it stands for a whole package; nobody but the function that starts it knows it
 
 THIRD_PARTY: dict[str, set[str]] = {
     "jinja2": {"chat.templates", "chat.environment"},
@@ -72,8 +77,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "starlette": {"server"},
     "uvicorn": {"server"},
     "prometheus_client": {"server"},
-    "pydantic": {"server", "structured.foreign"},
-    "ctypes": {"lib", "core", "cli"},
+    "pydantic": {"integrations", "server", "structured.foreign"},
+    "langchain_core": {"integrations.langchain"},
+    "llama_index": {"integrations.llama_index"},
+    "llm": {"integrations.llm_plugin"},
+    "ctypes": {"lib", "core", "cli", "compat"},
 }
 """Library -> the only places that may import it."""
 

@@ -8,10 +8,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llama_bind.reading import in_reader, weight
 from llama_bind.server.body import read_body
 from llama_bind.server.replies import Reply, unless_gone
 from llama_bind.server.requests import call_options, model_for, settings_of, wants_stream
 from llama_bind.server.routes.described import FINGERPRINT, described, event_stream, model_name
+from llama_bind.server.routes.tokens import prompt_text
 from llama_bind.server.schemas.chat import OPTIONS, ChatRequest
 
 __all__ = ["routes"]
@@ -37,4 +39,9 @@ async def create(request: Request) -> Response:
     result: Any = await unless_gone(request.receive, llm.create_chat_completion(body.value["messages"], **options))
     if stream:
         return event_stream(request, result, body.headers, opening=options.get("n") or 1)
-    return Reply({**result, "system_fingerprint": FINGERPRINT}, headers=body.headers)
+    found = {**result, "system_fingerprint": FINGERPRINT}
+    if body.value.get("verbose") is True:  # as llama-server: what the model was given
+        given = body.of(OPTIONS)
+        size = weight(body.value["messages"], given)
+        found["__verbose"] = {"prompt": await in_reader(size, prompt_text, llm, body.value["messages"], given)}
+    return Reply(found, headers=body.headers)

@@ -8,10 +8,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llama_bind.aio import AsyncLlama
 from llama_bind.server.body import Body, read_body
 from llama_bind.server.errors import INVALID, ApiError
+from llama_bind.server.native.prompts import read_prompt, read_text, split_prompts
 from llama_bind.server.replies import Reply, unless_gone
-from llama_bind.server.requests import model_for, settings_of
+from llama_bind.server.requests import model_for, place, settings_of
 from llama_bind.server.routes.described import described, model_name
 from llama_bind.server.schemas.embeddings import EMBEDDING_OPTIONS, RERANK_OPTIONS, EmbeddingRequest, RerankRequest
 
@@ -22,7 +24,6 @@ def routes() -> APIRouter:
     """The router."""
     router = APIRouter(tags=["embeddings"])
     router.add_api_route("/v1/embeddings", embed, methods=["POST"], **described("Embed texts", EmbeddingRequest))
-    router.add_api_route("/embeddings", embed, methods=["POST"], include_in_schema=False)
     router.add_api_route("/v1/rerank", rank, methods=["POST"], **described("Rank documents", RerankRequest))
     for path in ("/rerank", "/reranking", "/v1/reranking"):
         router.add_api_route(path, rank, methods=["POST"], include_in_schema=False)
@@ -32,15 +33,47 @@ def routes() -> APIRouter:
 async def embed(request: Request) -> Response:
     """Embed texts; vectors have length 1 unless `normalize` is false."""
     body = await read_body(request, EmbeddingRequest, settings_of(request).server.max_body_bytes)
-    llm = await model_for(request, body)
-    given = body.value["input"]
+    return await answer(request, body, await model_for(request, body))
+
+
+async def answer(request: Request, body: Body, llm: AsyncLlama) -> Response:
+    """OpenAI's answer to a body."""
+    given = body.value.get("input")
     if not given:
         raise ApiError(400, INVALID, "invalid_value", "input must not be empty.", param="input")
-    if isinstance(given, list) and not isinstance(given[0], int):
+    if isinstance(given, list) and not any(isinstance(item, int) for item in given):
         _check_count(request, given, "input")
-    options: dict[str, Any] = {"normalize": True, **body.of(EMBEDDING_OPTIONS)}
+    if isinstance(given, dict) or _is_mixed(given):
+        given = texts_of(given, llm, settings_of(request).server.max_inputs, "input")
+    options: dict[str, Any] = {"normalize": True, **body.of(EMBEDDING_OPTIONS), **place(request)}
     work = llm.create_embedding(given, model_name(request, body), **options)
     return Reply(await unless_gone(request.receive, work), headers=body.headers)
+
+
+def _is_mixed(given: list[Any]) -> bool:
+    """Whether something is in one of llama-server's forms: an object, or texts and token ids in one list."""
+    if isinstance(given, str):
+        return False
+    lists = [given, *(item for item in given if isinstance(item, list))]
+    kinds = [{type(item) for item in one} for one in lists]
+    return dict in kinds[0] or any({str, int} <= kind for kind in kinds)
+
+
+def texts_of(given: Any, llm: AsyncLlama, limit: int, param: str) -> list[str | list[int]]:
+    """Texts in llama-server's forms, each as a text or its token ids.
+
+    Raises:
+        ApiError, InputError, TokenError, UnsupportedError: see ``native.prompts``.
+    """
+    reader = llm._session.prompts
+    found: list[str | list[int]] = []
+    for item in split_prompts(given, limit, param)[0]:
+        text = read_text(item, param)
+        if isinstance(text, str):
+            found.append(text)
+        else:
+            found.append(read_prompt(text, reader, param) if text else [])
+    return found
 
 
 async def rank(request: Request) -> Response:
@@ -52,7 +85,7 @@ async def rank(request: Request) -> Response:
     if not documents:
         raise ApiError(400, INVALID, "missing_required_parameter", "documents is missing or empty.", param="documents")
     _check_count(request, documents, "documents")
-    options = body.of(RERANK_OPTIONS)
+    options = {**body.of(RERANK_OPTIONS), **place(request)}
     work = llm.rerank(body.value["query"], documents, model=model_name(request, body), **options)
     result: Any = await unless_gone(request.receive, work)
     return Reply(_plain(result, body, documents) if plain else result, headers=body.headers)

@@ -31,8 +31,8 @@ RENAMED: Mapping[str, str] = {
 FOREIGN = frozenset({
     "store", "metadata", "service_tier", "modalities", "audio", "prediction", "verbosity", "safety_identifier",
     "prompt_cache_key", "moderation", "prompt_cache_retention", "web_search_options", "parallel_tool_calls",
-    "cache_prompt", "id_slot", "n_discard", "n_indent", "n_probs", "t_max_predict_ms", "return_progress",
-    "timings_per_token", "top_a", "tfs_z", "length_penalty", "use_beam_search", "skip_special_tokens",
+    "id_slot", "n_discard", "n_indent", "n_probs", "t_max_predict_ms", "verbose", "top_a",
+    "tfs_z", "length_penalty", "use_beam_search", "skip_special_tokens",
 })  # fmt: skip
 """Fields of other servers and of OpenAI's that mean nothing here, and are no slips of ours."""
 

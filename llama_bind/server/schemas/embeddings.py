@@ -16,7 +16,12 @@ _TRUNCATE = (
     Field(None, description="What to leave out of a text that is too long: nothing (false: an error), or where."),
 )
 
-EMBEDDING_OPTIONS = frozenset({"dimensions", "encoding_format", "normalize", "truncate"})
+_USER = (
+    str | None,
+    Field(None, description="Who asks: those that wait take turns. Where there are keys it is the key."),
+)
+
+EMBEDDING_OPTIONS = frozenset({"dimensions", "encoding_format", "normalize", "truncate", "user"})
 """What `create_embedding` takes from a body besides the texts."""
 
 EmbeddingRequest = schema(
@@ -24,16 +29,19 @@ EmbeddingRequest = schema(
     "Texts to embed.",
     {
         "model": _MODEL,
-        "input": (str | list[Any], Field(description="A text, its token ids, or a list of those.")),
+        "input": (
+            str | list[Any] | dict[str, Any],
+            Field(description="A text, its token ids, or a list of those; also as llama-server's prompts."),
+        ),
         "dimensions": (int | None, Field(None, description="Cut vectors to so many numbers, and scale them to 1.")),
         "encoding_format": (Literal["float", "base64"] | None, Field(None, description="How vectors are written.")),
         "normalize": (bool | None, Field(None, description="Scale vectors to length 1; default true.")),
         "truncate": _TRUNCATE,
-        "user": (str | None, Field(None, description="Who asks.")),
+        "user": _USER,
     },
 )
 
-RERANK_OPTIONS = frozenset({"top_n", "return_documents", "truncate"})
+RERANK_OPTIONS = frozenset({"top_n", "return_documents", "truncate", "user"})
 """What `rerank` takes from a body besides query and documents."""
 
 RerankRequest = schema(
@@ -51,5 +59,6 @@ RerankRequest = schema(
         "return_documents": (bool | None, Field(None, description="Give the texts back.")),
         "return_text": (bool | None, Field(None, description="With `texts`: give them back.")),
         "truncate": _TRUNCATE,
+        "user": _USER,
     },
 )

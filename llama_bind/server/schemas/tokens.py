@@ -7,13 +7,13 @@ from pydantic import Field
 from llama_bind.server.schemas.base import schema
 from llama_bind.server.schemas.chat import ChatRequest
 
-__all__ = ["DetokenizeRequest", "TemplateRequest", "TokenizeRequest"]
+__all__ = ["DetokenizeRequest", "InputRequest", "TemplateRequest", "TokenizeRequest"]
 
 TokenizeRequest = schema(
     "TokenizeRequest",
     "A text to divide into tokens.",
     {
-        "content": (str, Field(description="The text.")),
+        "content": (str | list[str | int], Field(description="The text, or a list of texts and token ids.")),
         "add_special": (bool | None, Field(None, description="Add the tokens that begin a text; default false.")),
         "parse_special": (
             bool | None,
@@ -25,6 +25,15 @@ TokenizeRequest = schema(
 
 DetokenizeRequest = schema(
     "DetokenizeRequest", "Tokens to join.", {"tokens": (list[int], Field(description="Token ids."))}
+)
+
+InputRequest = schema(
+    "InputRequest",
+    "A text to divide into tokens, as llama-cpp-python has it.",
+    {
+        "input": (str, Field(description="The text.")),
+        "model": (str | None, Field(None, description="Which model; may be left out while one is served.")),
+    },
 )
 
 TemplateRequest = ChatRequest
