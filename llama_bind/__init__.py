@@ -55,7 +55,21 @@ __all__ = [
     "PromptLookup",
     "SamplingParams",
     "__version__",
+    "install_as_llama_cpp",
 ]
+
+
+def install_as_llama_cpp() -> None:
+    """Make `import llama_cpp` and its submodules mean this library, in this process, for programs written for that.
+
+    Call it before anything imports `llama_cpp`; a second call does nothing. See docs/migration.md.
+
+    Raises:
+        AliasError: another `llama_cpp` was imported before.
+    """
+    from llama_bind.compat.alias import install
+
+    install()
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@
     │   ├── ModelNotFoundError          (FileNotFoundError) no such file, or not a file
     │   ├── ModelFormatError            not a GGUF that llama.cpp can take: says what and where
     │   ├── ModelLoadError              llama.cpp refused it, with its own words
+    │   ├── ModelTooLargeError          it needs more memory than there is: says how much, and what to change
     │   ├── AdapterError                a LoRA or control vector that does not fit
     │   └── DownloadError               (OSError) fetching a file failed
     │       └── ChecksumError           the bytes that came are not the bytes asked for
@@ -32,6 +33,7 @@
     ├── ClosedError                     (RuntimeError) the object was closed
     ├── ForkedError                     (RuntimeError) the object belongs to the parent process
     ├── ReentryError                    (RuntimeError) a context was used from inside its own callback
+    ├── AliasError                      (ImportError) `llama_cpp` cannot be made to mean this package
     └── RequestError                    (RuntimeError) one request ended early
         ├── CancelledError              it was cancelled
         ├── QueueFullError              too many requests wait already
@@ -50,6 +52,7 @@ from typing import Any
 
 __all__ = [
     "AdapterError",
+    "AliasError",
     "CancelledError",
     "ChecksumError",
     "ClosedError",
@@ -71,6 +74,7 @@ __all__ = [
     "ModelFormatError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "ModelTooLargeError",
     "NativeAbortError",
     "NoCellsError",
     "QueueFullError",
@@ -168,6 +172,17 @@ class ModelLoadError(ModelError):
     def __init__(self, message: str, *, path: str | Path | None = None, log: tuple[str, ...] = ()) -> None:
         super().__init__(message, path=path)
         self.log = log
+
+
+class ModelTooLargeError(ModelError):
+    """It needs more memory than there is. ``needed`` and ``available`` are bytes."""
+
+    def __init__(
+        self, message: str, *, path: str | Path | None = None, needed: int = 0, available: int | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.needed = needed
+        self.available = available
 
 
 class AdapterError(ModelError):
@@ -306,7 +321,11 @@ class UnknownOptionError(LlamaBindError, TypeError):
 
 
 class UnsupportedError(LlamaBindError, ValueError):
-    """The model, or this build of the library, cannot do what was asked."""
+    """The model, or this build of the library, cannot do what was asked. ``param``: the argument, where one did."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class ClosedError(LlamaBindError, RuntimeError):
@@ -333,6 +352,10 @@ class ReentryError(LlamaBindError, RuntimeError):
         self.what = what
 
 
+class AliasError(LlamaBindError, ImportError):
+    """The name `llama_cpp` belongs to another package already."""
+
+
 class RequestError(LlamaBindError, RuntimeError):
     """One request ended before its time."""
 
@@ -353,14 +376,18 @@ class EngineCrashedError(RequestError):
     """The engine's process ended while it ran the request; others that only waited are run by the next one.
 
     ``exit_code`` as `subprocess` has it (-11: SIGSEGV), ``signal`` the signal's name or None, ``stderr`` the last lines
-    that the process wrote to standard error.
+    that the process wrote to standard error. ``hung``: seconds for which it had not got on when it was ended for that
+    (`hang_timeout`), else 0.
     """
 
-    def __init__(self, exit_code: int, stderr: tuple[str, ...] = ()) -> None:
+    def __init__(self, exit_code: int, stderr: tuple[str, ...] = (), *, hung: float = 0.0) -> None:
         self.exit_code = exit_code
         self.signal = signal_name(exit_code)
         self.stderr = stderr
+        self.hung = hung
         how = f"was ended by {self.signal}" if self.signal else f"ended with exit code {exit_code}"
+        if hung:
+            how = f"got nowhere for {hung:g} seconds and was ended"
         super().__init__(
             f"the engine's process {how} while it ran this request; another one is being started, and the request may "
             "be sent again"

@@ -57,6 +57,7 @@ TABLE: Mapping[type[errors.LlamaBindError], Row] = {
     errors.ModelNotFoundError: _own("model_error", _MODEL),
     errors.ModelFormatError: _own("model_error", _MODEL),
     errors.ModelLoadError: _own("model_error", _MODEL),
+    errors.ModelTooLargeError: _own("model_error", _MODEL),
     errors.AdapterError: _own("model_error", _MODEL),
     errors.DownloadError: _own("model_error", _MODEL),
     errors.ChecksumError: _own("model_error", _MODEL),
@@ -78,6 +79,7 @@ TABLE: Mapping[type[errors.LlamaBindError], Row] = {
     errors.ClosedError: Row(503, UNAVAILABLE, "shutting_down", "The server is shutting down.", retry=True),
     errors.ForkedError: _own("internal_error"),
     errors.ReentryError: _own("internal_error"),
+    errors.AliasError: _own("internal_error"),
     errors.RequestError: _own("request_error"),
     errors.CancelledError: Row(499, INVALID, "cancelled", "The request was cancelled."),
     errors.QueueFullError: Row(
@@ -87,7 +89,10 @@ TABLE: Mapping[type[errors.LlamaBindError], Row] = {
         503, UNAVAILABLE, "engine_crashed",
         "The engine ended while it ran this request; another one is being started. Send the request again.", retry=True,
     ),
-    errors.EngineFailedError: Row(503, UNAVAILABLE, "engine_failed", "The engine ended; the server's log says why."),
+    errors.EngineFailedError: Row(
+        503, UNAVAILABLE, "engine_failed",
+        "The engine ended and cannot be started now, which is tried again; the server's log says why.", retry=True,
+    ),
 }  # fmt: skip
 """Every class of `llama_bind.errors`; a test holds that."""
 

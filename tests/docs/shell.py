@@ -89,7 +89,7 @@ def pip_problem(words: list[str]) -> str | None:
     if words[0] not in ("install", "wheel"):
         return f"pip {words[0]} is not checked"
     for word in words[1:]:
-        match = re.fullmatch(r"(?:llama-bind|\.|[\w./-]*\.whl)(?:\[(.*)\])?", word)
+        match = re.fullmatch(r"(?:llama-bind|\.|\./compat|[\w./-]*\.whl)(?:\[(.*)\])?", word)
         if word.startswith("-") or (match and match[1] is None):
             continue
         if match is None:
@@ -167,6 +167,8 @@ def _module_problem(module: str, arguments: list[str]) -> str | None:
         return _cli_problem(arguments)
     if module == "llama_bind.server":
         return _cli_problem(["serve", *arguments])
+    if module == "llama_cpp.server":
+        return _compat_server_problem(arguments)
     if module in ("venv", "pytest", "build"):
         return None
     base = ROOT / module.replace(".", "/")
@@ -178,6 +180,16 @@ def _module_problem(module: str, arguments: list[str]) -> str | None:
         return f"{module} does nothing when it is run"
     unknown = [a for a in arguments if a.startswith("-") and f'"{a.partition("=")[0]}"' not in source]
     return f"python -m {module} does not know {unknown}" if unknown else None
+
+
+def _compat_server_problem(arguments: list[str]) -> str | None:
+    from llama_bind.compat.server.__main__ import settings_of
+
+    try:
+        settings_of(arguments)
+    except SystemExit:
+        return f"llama_cpp.server refuses {arguments}"
+    return None
 
 
 @lru_cache
@@ -196,4 +208,4 @@ def _cmake_options() -> frozenset[str]:
 def _extras() -> frozenset[str]:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
-    return frozenset(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+    return frozenset(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))

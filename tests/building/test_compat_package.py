@@ -1,0 +1,48 @@
+"""The distribution in compat/: its wheel, and that it is not built over llama-cpp-python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from buildsystem.pin import ROOT
+from llama_bind.version import __version__
+
+pytestmark = pytest.mark.build
+
+
+def build(out: Path, sites: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Call the backend as pip does, in the project's folder; `sites` stands for the folder that pip installs into."""
+    code = "import sys; sys.path.insert(0, '.')\nimport sysconfig, refusing\n"
+    if sites is not None:
+        code += f"sysconfig.get_path = lambda name: {str(sites)!r}\n"
+    code += f"print(refusing.get_requires_for_build_wheel())\nprint(refusing.build_wheel({str(out)!r}))\n"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "compat", capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
+    sites = tmp_path / "sites"
+    sites.mkdir()
+    done = build(tmp_path, sites)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"llama_bind_as_llama_cpp-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        assert names == ["llama_cpp/__init__.py"]
+        metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+        assert "Requires-Dist: llama-bind" in archive.read(metadata).decode()
+
+
+def test_it_is_not_built_where_the_original_is(tmp_path: Path) -> None:
+    (tmp_path / "llama_cpp_python-0.3.36.dist-info").mkdir()
+    done = build(tmp_path, tmp_path)
+    assert done.returncode != 0
+    assert "pip uninstall llama-cpp-python" in done.stderr
+    assert not list(tmp_path.glob("*.whl"))
