@@ -1,7 +1,7 @@
 """`AsyncLlama`: the calls of `Llama` for asyncio, on the same engine. Awaits what the session prepares.
 
-Not for: algorithms. Tokenizing and templates run in asyncio's worker threads, generating on the engine's thread: the
-event loop only hands events over.
+Not for: algorithms. Tokenizing and templates run in threads of their own (``reading``), generating on the engine's
+thread: the event loop only hands events over.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -23,6 +23,7 @@ from llama_bind.llama import Llama
 from llama_bind.many import Many
 from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
+from llama_bind.reading import in_reader, weight
 from llama_bind.rerank import Document
 from llama_bind.results import TextShape
 from llama_bind.session import Prepared, Session
@@ -38,10 +39,23 @@ if TYPE_CHECKING:
     from llama_bind.engine.handle import Event, RequestHandle
     from llama_bind.engine.request import Request
 
-__all__ = ["AsyncLlama", "AsyncStream"]
+__all__ = ["AsyncLlama", "AsyncStream", "Meter"]
 
 C = TypeVar("C")
 S = TypeVar("S", TextShape, ChatShape)
+
+
+class Meter(Protocol):
+    """What is told of calls, see `AsyncLlama._metered`."""
+
+    def check(self, requests: Sequence[Request], /) -> None:
+        """Requests are about to be submitted. What it raises keeps them from it."""
+
+    def submitted(self, requests: Sequence[Request], /) -> None:
+        """They were."""
+
+    def finished(self, event: FinishEvent, /) -> None:
+        """A request has ended, also one that was cancelled; called by the engine's thread, so it must be quick."""
 
 
 class _Mailbox:
@@ -71,6 +85,19 @@ class _Mailbox:
             if not self._items:
                 await self._there.wait()
         return self._items.popleft()
+
+
+class _Metered(_Mailbox):
+    """One that tells a meter of ends."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def put(self, item: tuple[RequestHandle, Event], /) -> None:
+        if isinstance(item[1], FinishEvent):
+            self._meter.finished(item[1])
+        super().put(item)
 
 
 class _Running:
@@ -151,6 +178,8 @@ class AsyncLlama(Facade):
     ``AsyncLlama.of(llm)`` shares the model and engine of a `Llama`, and both may be used at the same time.
     """
 
+    _meter: Meter | None = None
+
     def __init__(self, model_path: str | os.PathLike[str], **kwargs: Unpack[LlamaKwargs]) -> None:
         self._session = Session(model_path, kwargs)
 
@@ -211,7 +240,7 @@ class AsyncLlama(Facade):
         Cancelling the task cancels the request.
         """
         options = {**kwargs, "stream": stream}
-        prepared = await asyncio.to_thread(self._session.completion, prompt, options)
+        prepared = await in_reader(weight(prompt, options), self._session.completion, prompt, options)
         running = self._start(prepared, prepared.shape)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
@@ -236,7 +265,9 @@ class AsyncLlama(Facade):
         self, prefix: str, suffix: str, *, stream: bool = False, **kwargs: Unpack[InfillKwargs]
     ) -> Completion | AsyncStream[Completion]:
         """As `Llama.create_infill`; a stream is awaited once and then iterated with ``async for``."""
-        prepared = await asyncio.to_thread(self._session.infill, prefix, suffix, {**kwargs, "stream": stream})
+        options = {**kwargs, "stream": stream}
+        size = weight(prefix, suffix, options)
+        prepared = await in_reader(size, self._session.infill, prefix, suffix, options)
         running = self._start(prepared, prepared.shape)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
@@ -265,7 +296,8 @@ class AsyncLlama(Facade):
                 handler, llama=self, messages=messages, stream=stream, **kwargs
             )
             return handled
-        prepared = await asyncio.to_thread(self._session.chat, messages, {**kwargs, "stream": stream})
+        options = {**kwargs, "stream": stream}
+        prepared = await in_reader(weight(messages, options), self._session.chat, messages, options)
         running = self._start(prepared)
         return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
 
@@ -308,7 +340,7 @@ class AsyncLlama(Facade):
 
     async def beam_search(self, prompt: Prompt, **kwargs: Unpack[BeamKwargs]) -> list[Beam]:
         """As `Llama.beam_search`."""
-        search = await asyncio.to_thread(self._session.beam_search, prompt, kwargs)
+        search = await in_reader(weight(prompt), self._session.beam_search, prompt, kwargs)
         while requests := search.requests():
             mailbox = _Mailbox()
             running = _Running(self._session.submit(requests, mailbox), mailbox)
@@ -316,9 +348,32 @@ class AsyncLlama(Facade):
                 search.add(*await running.next())
         return search.beams(self._session.vocab.token_to_piece)
 
+    async def _answer(self, prepare: Callable[[], Prepared[Any]], size: int, *, stream: bool) -> Any:
+        """What `prepare`, called by a reader, asks for: the stream of its chunks, or its result.
+
+        For callers that give answers a shape of their own. `size`: of what is read, see `reading.weight`.
+        """
+        prepared = await in_reader(size, prepare)
+        running = self._start(prepared)
+        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+
+    def _metered(self, meter: Meter) -> AsyncLlama:
+        """The same model and engine; `meter` is told of what this object is asked."""
+        made = type(self).__new__(type(self))
+        made._session, made._meter = self._session, meter
+        return made
+
     def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> _Running:
-        mailbox = _Mailbox()
-        return _Running(self._session.submit(prepared.requests, mailbox, shape), mailbox)
+        if self._meter is not None:
+            self._meter.check(prepared.requests)
+        return self._submit(prepared.requests, shape)
+
+    def _submit(self, requests: Sequence[Request], shape: TextShape | None = None) -> _Running:
+        mailbox = _Mailbox() if self._meter is None else _Metered(self._meter)
+        running = _Running(self._session.submit(requests, mailbox, shape), mailbox)
+        if self._meter is not None:
+            self._meter.submitted(requests)
+        return running
 
     @overload
     async def embed(  # type: ignore[overload-overlap]  # a str is a text before it is a sequence of them
@@ -332,7 +387,8 @@ class AsyncLlama(Facade):
         self, input: Text | Texts, *, normalize: bool = False, truncate: Truncate = False
     ) -> Vector | list[Vector]:
         """As `Llama.embed`."""
-        call = await asyncio.to_thread(self._session.embeddings.read, input, normalize=normalize, truncate=truncate)
+        read = self._session.embeddings.read
+        call = await in_reader(weight(input), read, input, normalize=normalize, truncate=truncate)
         vectors = call.vectors(await self._computed(call.requests))
         return vectors[0] if call.one else vectors
 
@@ -345,15 +401,20 @@ class AsyncLlama(Facade):
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: Literal["float", "base64"] = "float",
+        user: str | None = None,
+        priority: int = 0,
     ) -> CreateEmbeddingResponse:
         """As `Llama.create_embedding`."""
-        call = await asyncio.to_thread(
+        call = await in_reader(
+            weight(input),
             self._session.embeddings.read,
             input,
             normalize=normalize,
             truncate=truncate,
             dimensions=dimensions,
             encoding_format=encoding_format,
+            user=user,
+            priority=priority,
         )
         return call.response(await self._computed(call.requests), model or self.model_path)
 
@@ -366,23 +427,29 @@ class AsyncLlama(Facade):
         return_documents: bool = False,
         truncate: Truncate = False,
         model: str | None = None,
+        user: str | None = None,
+        priority: int = 0,
     ) -> RerankResponse:
         """As `Llama.rerank`."""
-        call = await asyncio.to_thread(
+        call = await in_reader(
+            weight(query, documents),
             self._session.pairs.read,
             query,
             documents,
             top_n=top_n,
             return_documents=return_documents,
             truncate=truncate,
+            user=user,
+            priority=priority,
         )
         return call.response(await self._computed(call.requests), model or self.model_path)
 
     async def _computed(self, requests: Sequence[Request]) -> list[Vector]:
+        if self._meter is not None:
+            self._meter.check(requests)
         vectors: list[Vector] = []
         for window in self._session.windows(requests):
-            mailbox = _Mailbox()
-            running = _Running(self._session.submit(window, mailbox), mailbox)
+            running = self._submit(window)
             while running.left:
                 await running.next()
             vectors += [handle.embedding for handle in running.handles]

@@ -36,12 +36,12 @@ class Reply(Response):
         return dumps(content)
 
 
-def error_reply(error: ApiError, retry_after: int = 1) -> Reply:
-    """An error as an answer."""
+def error_reply(error: ApiError, retry_after: int = 1, body: dict[str, Any] | None = None) -> Reply:
+    """An error as an answer; `body`: in another shape than OpenAI's."""
     headers = dict(error.headers)
     if error.retry:
         headers["Retry-After"] = str(retry_after)
-    return Reply(error.body(), error.status, headers)
+    return Reply(error.body() if body is None else body, error.status, headers)
 
 
 async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:

@@ -55,7 +55,8 @@ class EventStream(Response):
         refused: An error before its beginning as an answer.
         opening: Chunks that come at once and say nothing yet: the answer begins after them.
         end: The last bytes.
-        comments: Seconds without a chunk after which a comment is sent.
+        comment: What is sent while no chunk comes.
+        comments: Seconds without a chunk after which it is sent.
         headers: Further headers.
     """
 
@@ -68,6 +69,7 @@ class EventStream(Response):
         refused: Callable[[ApiError], Response] = error_reply,
         opening: int = 0,
         end: bytes = DONE,
+        comment: bytes = COMMENT,
         comments: float = 15.0,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class EventStream(Response):
         self._refused = refused
         self._opening = opening
         self._end = end
+        self._comment = comment
         self._comments = comments
         self._last = time.monotonic()
         self._begun = False
@@ -94,7 +97,7 @@ class EventStream(Response):
                 await asyncio.wait({pump, leaving}, timeout=self._comments, return_when=asyncio.FIRST_COMPLETED)
                 if not pump.done() and time.monotonic() - self._last >= self._comments:
                     await self._begin(send)
-                    await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+                    await send({"type": "http.response.body", "body": self._comment, "more_body": True})
             if pump.done():
                 pump.result()
         finally:

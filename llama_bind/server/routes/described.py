@@ -6,7 +6,7 @@ Not for: what they do.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterable, MutableMapping
+from collections.abc import AsyncIterable, Mapping, MutableMapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -42,12 +42,18 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def described(summary: str, body: type[BaseModel] | None = None, *, stream: bool = False) -> dict[str, Any]:
-    """Arguments of a route for its documentation."""
+def described(
+    summary: str,
+    body: type[BaseModel] | None = None,
+    *,
+    stream: bool = False,
+    error: Mapping[str, Any] = ERROR_SCHEMA,
+) -> dict[str, Any]:
+    """Arguments of a route for its documentation; `error`: the schema of its errors."""
     content: dict[str, Any] = {"application/json": {"schema": {}}}
     if stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    failed = {"description": "An error.", "content": {"application/json": {"schema": ERROR_SCHEMA}}}
+    failed = {"description": "An error.", "content": {"application/json": {"schema": error}}}
     found: dict[str, Any] = {
         "summary": summary,
         "responses": {200: {"description": "The answer.", "content": content}, "4XX": failed, "5XX": failed},
