@@ -71,7 +71,7 @@ class LlamaKwargs(TypedDict, total=False):
     kv_unified: bool | None
     """True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, which
     is faster on a CPU. Unset: False where n_seq_max is given and an eighth of the free memory is enough: for the
-    n_ctx that is asked for, else for at least 4096 tokens each.
+    n_ctx that is asked for; for the model's own or 4096 tokens where none is.
     """
     n_threads: int | None
     """Threads for generating. Unset: the usable physical cores."""

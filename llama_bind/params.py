@@ -155,7 +155,7 @@ class ContextParams:
         None,
         "True: one cache of n_ctx tokens for all texts together. False: n_ctx tokens for each of n_seq_max texts, "
         "which is faster on a CPU. Unset: False where n_seq_max is given and an eighth of the free memory is enough: "
-        "for the n_ctx that is asked for, else for at least 4096 tokens each.",
+        "for the n_ctx that is asked for; for the model's own or 4096 tokens where none is.",
     )
     n_threads: int | None = option(None, "Threads for generating. Unset: the usable physical cores.", low=1, high=512)
     n_threads_batch: int | None = option(None, "Threads for prompts. Unset: as n_threads.", low=1, high=512)

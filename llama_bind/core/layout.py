@@ -23,8 +23,8 @@ DEFAULT_N_SEQ_MAX = 4
 MEMORY_SHARE = 8
 """Streams of their own are chosen where they take at most one part in this of the memory that is free."""
 LEAST_STREAM = 4096
-"""Tokens of context that a stream should have where nothing was asked for; with less, one cache for all is better."""
-PAD = 256
+"""Tokens of context that each stream gets where nothing was asked for and the model's own would be too much for all;
+where that is too much as well, one cache for all is better."""
 MOST_N_CTX = 2**31 - 1
 
 
@@ -57,7 +57,7 @@ def _stream(model: Model, params: ContextParams, n_ctx: int | None) -> int | Non
     free = cpu.available_memory()
     if free is None:
         return wanted
-    there = free // MEMORY_SHARE // ((params.n_seq_max or 1) * per_cell) // PAD * PAD
+    there = free // MEMORY_SHARE // ((params.n_seq_max or 1) * per_cell)
     if there >= wanted:
         return wanted
-    return there if n_ctx is None and there >= LEAST_STREAM else None
+    return LEAST_STREAM if n_ctx is None and there >= LEAST_STREAM else None

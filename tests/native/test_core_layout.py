@@ -38,7 +38,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (8192, None, 8192),
         (None, None, 8192),
-        (8191, None, 7936),  # a little less than the model's own, so that each still has its stream
+        (8191, None, 4096),  # less than the model's own, so that each still has its stream
         (4096, None, 4096),
         (4095, None, None),
         (4096, 4096, 4096),
