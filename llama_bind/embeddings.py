@@ -16,7 +16,8 @@ import numpy.typing as npt
 from llama_bind.engine.pooling import POOLING_KINDS, PoolingKind, needs_all_rows, normalized
 from llama_bind.engine.request import Request
 from llama_bind.errors import ContextOverflowError, InputError, TokenError, UnsupportedError
-from llama_bind.params import ContextParams
+from llama_bind.options import validate
+from llama_bind.params import ContextParams, RequestParams
 from llama_bind.types import CreateEmbeddingResponse
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAIR_KEY",
+    "Asker",
     "EmbeddingCall",
     "EmbeddingReader",
     "Text",
@@ -52,6 +54,27 @@ TOO_LONG = "shorten the text, pass truncate=True, or load with a larger n_ctx wh
 
 FAIR_KEY = "embeddings"
 """Who asks, for the queue: so that a chat that comes after ten thousand texts takes turns with them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asker:
+    """Where texts stand among all that wait.
+
+    Attributes:
+        key: Whose turn it is taken as; never that of the same user's chats, which would wait behind all the texts.
+        priority: Higher goes first.
+    """
+
+    key: str = FAIR_KEY
+    priority: int = 0
+
+    @classmethod
+    def of(cls, user: str | None, priority: int) -> Asker:
+        """Raises `InputError` for what is no user or no priority."""
+        validate(RequestParams(user=user, priority=priority))
+        return cls(FAIR_KEY if user is None else f"{FAIR_KEY} of {user}", priority)
+
+
 ENCODER_SEQUENCES = 64
 """Texts in one step of a model without memory, where they cost nothing but their tokens."""
 
@@ -154,6 +177,8 @@ class EmbeddingReader:
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: EncodingFormat = "float",
+        user: str | None = None,
+        priority: int = 0,
     ) -> EmbeddingCall:
         """Check and tokenize.
 
@@ -162,6 +187,7 @@ class EmbeddingReader:
             ContextOverflowError: a text is too long and `truncate` is False.
         """
         check_truncate(truncate)
+        asker = Asker.of(user, priority)
         _check_dimensions(dimensions, self._width)
         if encoding_format not in ("float", "base64"):
             raise InputError('encoding_format is "float" or "base64"', param="encoding_format")
@@ -169,10 +195,10 @@ class EmbeddingReader:
             message = "base64 is for one vector a text; this model was loaded to give one for each token"
             raise InputError(message, param="encoding_format")
         texts, one = _texts(given)
-        requests = [self._request(text, None if one else i, truncate) for i, text in enumerate(texts)]
+        requests = [self._request(text, None if one else i, truncate, asker) for i, text in enumerate(texts)]
         return EmbeddingCall(requests, one, normalize, dimensions, encoding_format)
 
-    def _request(self, text: Text, index: int | None, truncate: Truncate) -> Request:
+    def _request(self, text: Text, index: int | None, truncate: Truncate, asker: Asker) -> Request:
         tokens = self._tokens(text)
         if not tokens:
             which = "the text" if index is None else f"text {index}"
@@ -181,7 +207,7 @@ class EmbeddingReader:
             if truncate is False:
                 raise ContextOverflowError(len(tokens), self.limit, TOO_LONG)
             tokens = shortened(tokens, self.limit, truncate, *special_ends(tokens, self._vocab))
-        return Request(prompt=tokens, kind="embed", pooling=self.pooling, key=FAIR_KEY)
+        return Request(prompt=tokens, kind="embed", pooling=self.pooling, key=asker.key, priority=asker.priority)
 
     def _tokens(self, text: Text) -> list[int]:
         if isinstance(text, (str, bytes)):

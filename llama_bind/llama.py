@@ -347,6 +347,8 @@ class Llama(Facade):
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: Literal["float", "base64"] = "float",
+        user: str | None = None,
+        priority: int = 0,
     ) -> CreateEmbeddingResponse:
         """Embeddings in OpenAI's shape (POST /v1/embeddings); raises what `embed` raises.
 
@@ -358,6 +360,8 @@ class Llama(Facade):
             dimensions: Cut vectors to so many numbers and scale them to length 1, for models trained to be cut
                 (Matryoshka).
             encoding_format: "base64" gives each vector as base64 of little-endian float32.
+            user: Who asks: texts of several users that wait take turns, with each other and with what else is asked.
+            priority: Higher goes first.
         """
         call = self._session.embeddings.read(
             input,
@@ -365,6 +369,8 @@ class Llama(Facade):
             truncate=truncate,
             dimensions=dimensions,
             encoding_format=encoding_format,
+            user=user,
+            priority=priority,
         )
         return call.response(self._computed(call.requests), model or self.model_path)
 
@@ -377,6 +383,8 @@ class Llama(Facade):
         return_documents: bool = False,
         truncate: Truncate = False,
         model: str | None = None,
+        user: str | None = None,
+        priority: int = 0,
     ) -> RerankResponse:
         """Order documents by how well they answer a query, in Jina's shape (POST /v1/rerank).
 
@@ -390,6 +398,8 @@ class Llama(Facade):
             return_documents: Give each document back with its score.
             truncate: What to leave out of a document that is too long; see `embed`.
             model: The name that the result carries as its model.
+            user: See `create_embedding`.
+            priority: See `create_embedding`.
 
         Raises:
             UnsupportedError: the model was not loaded with embedding=True and pooling_type="rank".
@@ -397,7 +407,13 @@ class Llama(Facade):
             InputError: not texts.
         """
         call = self._session.pairs.read(
-            query, documents, top_n=top_n, return_documents=return_documents, truncate=truncate
+            query,
+            documents,
+            top_n=top_n,
+            return_documents=return_documents,
+            truncate=truncate,
+            user=user,
+            priority=priority,
         )
         return call.response(self._computed(call.requests), model or self.model_path)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llama_bind.chat.segments import ControlTexts, Segment, protect
-from llama_bind.embeddings import FAIR_KEY, TOO_LONG, Truncate, Vector, check_truncate, shortened
+from llama_bind.embeddings import TOO_LONG, Asker, Truncate, Vector, check_truncate, shortened
 from llama_bind.engine.request import Request
 from llama_bind.errors import ContextOverflowError, InputError, UnsupportedError
 from llama_bind.types import EmbeddingUsage, RerankResponse, RerankResult
@@ -78,6 +78,8 @@ class PairReader:
         top_n: int | None = None,
         return_documents: bool = False,
         truncate: Truncate = False,
+        user: str | None = None,
+        priority: int = 0,
     ) -> RerankCall:
         """Check and tokenize. What `truncate` leaves out is part of the document, never of the query.
 
@@ -91,10 +93,14 @@ class PairReader:
         if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise InputError(f"top_n must be a whole number of at least 1, not {top_n!r}", param="top_n")
         check_truncate(truncate)
+        asker = Asker.of(user, priority)
         texts = _documents(documents)
         write = self._joined if self._template is None else self._filled
         prompts = [write(query, text, truncate) for text in texts]
-        requests = [Request(prompt=prompt, kind="embed", pooling="rank", key=FAIR_KEY) for prompt in prompts]
+        requests = [
+            Request(prompt=prompt, kind="embed", pooling="rank", key=asker.key, priority=asker.priority)
+            for prompt in prompts
+        ]
         for index, request in enumerate(requests):
             if not request.prompt:
                 raise InputError(f"query and document {index} have no tokens; leave empty ones out", param="documents")

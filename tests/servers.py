@@ -81,12 +81,14 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     return error
 
 
+PROTOCOL = frozenset({"write_timeout", "header_timeout", "body_timeout", "max_connections", "base"})
+
+
 @contextlib.contextmanager
-def listening(app: FastAPI, *, write_timeout: float = 60, **config: Any) -> Iterator[int]:
-    """An app served on loopback while the block runs; gives its port."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, http=protocol_class(write_timeout), ws="none", log_config=None, access_log=False, **config)
-    )
+def listening(app: FastAPI, **config: Any) -> Iterator[int]:
+    """An app served on loopback while the block runs; gives its port. `config`: of the protocol and of uvicorn."""
+    http = protocol_class(**{name: config.pop(name) for name in PROTOCOL & config.keys()})
+    server = uvicorn.Server(uvicorn.Config(app, http=http, ws="none", log_config=None, access_log=False, **config))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

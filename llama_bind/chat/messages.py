@@ -123,7 +123,8 @@ def _part(part: Any, index: int, number: int) -> dict[str, Any]:
         raise MessageError(f"{where} must be a dict with 'type', not {_kind(part)}", index=index)
     kind = part.get("type")
     if kind in _MEDIA:
-        raise UnsupportedError(f"{where} is of type {kind!r}; only text parts are supported")
+        said = f"{where} is of type {kind!r}; only text parts are supported, this model sees and hears nothing"
+        raise UnsupportedError(said, param="messages")
     if kind not in _TEXTS:
         raise MessageError(f"{where} has the type {kind!r}; use {{'type': 'text', 'text': ...}}", index=index)
     text = part.get("refusal" if kind == "refusal" else "text")

@@ -5,7 +5,6 @@ Not for: what the fields mean (routes), or their schemas (``schemas``).
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import math
@@ -17,9 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from llama_bind.errors import CancelledError
 from llama_bind.options import nearest
-from llama_bind.server.errors import INVALID, ApiError
-from llama_bind.server.gate import too_large
+from llama_bind.reading import in_reader
+from llama_bind.server.errors import INVALID, UNAVAILABLE, ApiError
+from llama_bind.server.gate import BODY_BYTES, Traffic, too_large
 from llama_bind.server.schemas.base import FOREIGN, fields_of, renamed
+from llama_bind.server.settings import Settings
 
 __all__ = ["Body", "read_body"]
 
@@ -31,10 +32,17 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A request's fields by our names; `headers`: what the answer says about fields that were not understood."""
+    """A request's fields by our names.
+
+    Attributes:
+        value: The fields.
+        headers: What the answer says about fields that were not understood.
+        size: Bytes that were read; None where it was made from another body.
+    """
 
     value: dict[str, Any]
     headers: dict[str, str]
+    size: int | None = None
 
     def of(self, names: frozenset[str]) -> dict[str, Any]:
         """The given fields among `names`; null is not given."""
@@ -45,7 +53,8 @@ async def read_body(request: Request, schema: type[BaseModel], limit: int) -> Bo
     """Read a JSON object whatever the content type says.
 
     Raises:
-        ApiError: 413 for too many bytes, 400 for what is no JSON object or does not fit the schema.
+        ApiError: 413 for too many bytes, 400 for what is no JSON object or does not fit the schema, 503 where the
+            bodies of all requests together are too much.
         CancelledError: The client left before all was there.
     """
     raw = bytearray()
@@ -54,11 +63,23 @@ async def read_body(request: Request, schema: type[BaseModel], limit: int) -> Bo
             raw += part
             if len(raw) > limit:
                 raise too_large(limit)
+            _count(request, len(part))
     except ClientDisconnect as error:
         raise CancelledError("the client closed the connection") from error
     if len(raw) > WORTH_A_THREAD:
-        return await asyncio.to_thread(_read, bytes(raw), schema)
+        return await in_reader(len(raw), _read, bytes(raw), schema)
     return _read(bytes(raw), schema)
+
+
+def _count(request: Request, size: int) -> None:
+    """Count bytes of bodies until the request has its answer: the gate takes them off again."""
+    traffic: Traffic = request.app.state.traffic
+    request.scope[BODY_BYTES] = request.scope.get(BODY_BYTES, 0) + size
+    traffic.body_bytes += size
+    settings: Settings = request.app.state.settings
+    if traffic.body_bytes > settings.server.max_open_body_bytes:
+        said = "The requests that are being answered hold as much as the server takes; try again later."
+        raise ApiError(503, UNAVAILABLE, "busy", said, headers={"Connection": "close"}, retry=True)
 
 
 def _read(raw: bytes, schema: type[BaseModel]) -> Body:
@@ -67,7 +88,7 @@ def _read(raw: bytes, schema: type[BaseModel]) -> Body:
         schema.model_validate(value)
     except ValidationError as error:
         raise _invalid(error) from None
-    return Body(value, _warnings(value, fields_of(schema)))
+    return Body(value, _warnings(value, fields_of(schema)), len(raw))
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

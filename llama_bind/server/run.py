@@ -18,15 +18,17 @@ import uvicorn
 from llama_bind.errors import InputError
 from llama_bind.hub.progress import Update, human_size, progress_bar
 from llama_bind.server.app import create_app
+from llama_bind.server.models import Models
 from llama_bind.server.params import ServerParams
 from llama_bind.server.protocol import protocol_class
 from llama_bind.server.service import Service
 from llama_bind.server.settings import Settings
 
-__all__ = ["run"]
+__all__ = ["raise_file_limit", "run"]
 
 SLOW_TO_LOAD = 500_000_000
 """Bytes from which on a bar is drawn while a model loads; smaller ones are there before it could be read."""
+MOST_FILES = 65536
 logger = logging.getLogger("llama_bind.server")
 
 
@@ -70,9 +72,10 @@ def run(settings: Settings) -> int:
             if service.error is not None:
                 failed.append(service.error)
                 server.should_exit = True
-            elif service.llm is not None:
-                print(_ready_line(service, listening, params), flush=True)
+            elif not service.closing:
+                print(_ready_line(app.state.models, listening, params), flush=True)
 
+        raise_file_limit()
         app = create_app(settings, on_loaded=loaded, on_progress=progress)
         server = _Server(_config(app, params))
         _log_to_stderr()
@@ -103,10 +106,25 @@ def _listen(params: ServerParams) -> socket.socket:
     return made
 
 
+def raise_file_limit() -> None:
+    """Let this process have as many files open as the system allows it: each connection is one, and the usual limit of
+    1024 is fewer than `max_connections`.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _config(app: Any, params: ServerParams) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=protocol_class(params.write_timeout),
+        http=protocol_class(params.write_timeout, params.header_timeout, params.body_timeout, params.max_connections),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -130,14 +148,23 @@ def _log_to_stderr() -> None:
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
 
 
-def _ready_line(service: Service, listening: socket.socket, params: ServerParams) -> str:
+def _ready_line(models: Models, listening: socket.socket, params: ServerParams) -> str:
     from llama_bind.core.cpu import available_memory
 
     host, port = listening.getsockname()[:2]
     scheme = "https" if params.ssl_certfile else "http"
     base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    model = service.ready().model
+    chat = f"chat: {base}/, " if params.chat_page else ""
+    ready = f"llama_bind is ready at {base}/v1 ({chat}docs: {base}/docs):"
     free = available_memory()
+    if models.several:
+        names = ", ".join(one.names[0] + (" (loaded)" if one.llm else "") for one in models.services)
+        room = "" if models.budget is None else f", {human_size(models.budget)} of memory for them"
+        return f"{ready} {len(models.services)} models: {names}{room}"
+    service = models.default
+    if service.llm is None:
+        return f"{ready} {service.names[0]}, which is loaded when it is needed"
+    model = service.llm.model
     memory = f"{human_size(model.size)} of weights" + ("" if free is None else f", {human_size(free)} free")
-    slots = f"{service.slots} slots, {service.ready().n_ctx()} tokens each at most"
-    return f"llama_bind is ready at {base}/v1 (docs: {base}/docs): {service.names[0]}, {slots}, {memory}"
+    slots = f"{service.slots} slots, {service.llm.n_ctx()} tokens each at most"
+    return f"{ready} {service.names[0]}, {slots}, {memory}"
