@@ -38,7 +38,7 @@ PLAIN = {
     "flash_attn": "flash_attn",
     "reasoning_format": "reasoning_format",
     "spec_draft_n_max": "draft_max",
-    "sleep_idle_seconds": "idle_unload",
+    "sleep_idle_seconds": "idle_timeout",
 }
 """Flags that have one option of ours, by their names."""
 
@@ -79,6 +79,7 @@ def settings_of(arguments: list[str]) -> Settings:
     flags = vars(parser().parse_args(arguments))
     given: dict[str, Any] = {ours: flags[theirs] for theirs, ours in PLAIN.items() if theirs in flags}
     given |= _context(flags) | _chat(flags) | _further(flags)
+    given["engine_process"] = False  # hundreds are started: one process is there sooner than two
     settings = Settings.of(_model(flags), **given)
     seed = flags.get("seed", -1)
     # llama-server's seed is that of every request; ours is the one from which each request gets its own.
@@ -146,9 +147,7 @@ def _further(flags: dict[str, Any]) -> dict[str, Any]:
     if "cors_origins" in flags:
         given["cors_origins"] = flags["cors_origins"].split(",")
     closed = [path for path, name in (("/slots", "slots"), ("/metrics", "metrics")) if not flags.get(name)]
-    if flags.get("no_ui"):
-        closed.append("/")
-    return given | {"closed_paths": closed}
+    return given | {"closed_paths": closed, "chat_page": not flags.get("no_ui", False)}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict  # type: ignore[import-untyped]
 
 SUITE = os.environ["LLAMA_SUITE_TESTS"]
 FILES = os.environ["LLAMA_SUITE_FILES"]
@@ -60,9 +62,28 @@ def _prepare() -> Any:
     import utils  # type: ignore[import-not-found]  # the suite's
 
     utils.ServerPreset.load_all = staticmethod(lambda: None)
+    utils.ServerProcess.make_request = _patient(utils.ServerProcess.make_request)
     utils.match_regex = lambda _regex, _text: True
     utils.download_file = _stand_in
     return utils
+
+
+def _patient(make_request: Any) -> Any:
+    """The same, but whoever asks a server that is not there yet waits before asking again: it needs the processor. And
+    the names of headers have no case, as in HTTP.
+    """
+
+    def patient(self: Any, method: str, path: str, *arguments: Any, **more: Any) -> Any:
+        try:
+            answer = make_request(self, method, path, *arguments, **more)
+        except OSError:
+            if path == "/health":
+                time.sleep(0.2)
+            raise
+        answer.headers = CaseInsensitiveDict(answer.headers)
+        return answer
+
+    return patient
 
 
 def _stand_in(url: str, output_file_path: str | None = None) -> str:

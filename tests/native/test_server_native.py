@@ -276,6 +276,19 @@ def test_progress_of_a_prompt_and_timings_so_far(path: str) -> None:
     assert "prompt_progress" not in plain
 
 
+def test_reports_come_out_of_a_process_of_its_own() -> None:
+    with tiny(engine_process=True, n_batch=8) as own:
+        body = {**PROMPT, "prompt": "the world in " * 12, "n_probs": 2, "post_sampling_probs": True, "temperature": 1}
+        answer = post("/completion", {**body, "stream": True, "return_progress": True}, app=app_of(own))
+        chunks = chunks_of(answer)
+    progress = [chunk["prompt_progress"]["processed"] for chunk in chunks if "prompt_progress" in chunk]
+    assert len(progress) > 2
+    assert progress == sorted(progress)
+    probs = [entry for chunk in chunks for entry in chunk.get("completion_probabilities", ())]
+    assert len(probs) == 6
+    assert all(0 < entry["prob"] <= 1 for entry in probs)
+
+
 # -- gaps --------------------------------------------------------------------------------------------------------
 
 

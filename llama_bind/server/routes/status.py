@@ -5,6 +5,7 @@ Not for: the numbers themselves (``metrics``).
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llama_bind.core.vocab import Vocab
 from llama_bind.server.errors import UNAVAILABLE, ApiError
 from llama_bind.server.metrics import CONTENT_TYPE, page
+from llama_bind.server.native.options import sampling_settings
 from llama_bind.server.replies import Reply
-from llama_bind.server.requests import service_of, settings_of
+from llama_bind.server.requests import models_of
 from llama_bind.server.routes.described import FINGERPRINT, described
+from llama_bind.server.service import Service
 
 __all__ = ["routes"]
 
@@ -33,47 +37,84 @@ def routes() -> APIRouter:
 
 
 async def health(request: Request) -> Response:
-    """200 when the model is ready, else 503 with the reason. Needs no key."""
-    service = service_of(request)
-    if service.llm is not None:
-        return Reply({"status": "ok"})
-    if service.error is not None:
-        return Reply({"status": "error"}, 503)
-    if service.closing:
+    """200 when requests are answered, else 503 with the reason: what is loaded at the start is not there yet, or cannot
+    be. Needs no key.
+    """
+    models = models_of(request)
+    if models.closing:
         return Reply({"status": "shutting down"}, 503)
-    return Reply({"status": "loading model", "progress": round(service.progress, 3)}, 503)
+    for service in models.services:
+        if service.on_demand or (service.was_loaded and (models.several or service.error is None)):
+            continue
+        if service.error is not None:
+            return Reply({"status": "error"}, 503)
+        return Reply({"status": "loading model", "progress": round(service.progress, 3)}, 503)
+    if not models.several:
+        return Reply({"status": "ok"})
+    loaded = sum(service.llm is not None for service in models.services)
+    return Reply({"status": "ok", "models": {"loaded": loaded, "total": len(models.services)}})
 
 
 async def metrics(request: Request) -> Response:
-    """Counters and histograms, in Prometheus' text format; llama-server's names as well."""
-    service = service_of(request)
-    text = page(await service.stats(), request.app.state.traffic, service)
-    return Response(text, media_type=None, headers={"content-type": CONTENT_TYPE})
+    """Counters and histograms, in Prometheus' text format; llama-server's names as well. Of several models each has its
+    own, under the label model.
+    """
+    models = models_of(request)
+    stats = await asyncio.gather(*(service.stats() for service in models.services))
+    text = page(list(zip(models.services, stats, strict=True)), request.app.state.traffic, models.budget)
+    began = str(models.services[0].created)
+    return Response(text, media_type=None, headers={"content-type": CONTENT_TYPE, "process-start-time-unix": began})
+
+
+def _asked(request: Request) -> Service:
+    """The model that the query names, else the default; it is not loaded for this."""
+    return models_of(request).find(request.query_params.get("model"))
 
 
 async def props(request: Request) -> Response:
-    """What llama-server tells of itself: contexts, slots, template, defaults."""
-    service = service_of(request)
+    """What llama-server tells of itself: contexts, slots, template, defaults. Of several models the one that `model` in
+    the query names; of one that is not loaded, what is known.
+    """
+    service = _asked(request)
+    if service.state == "unloaded":
+        return Reply({**(service.props or _described(service)), "is_sleeping": True})
     llm = service.ready()
-    sampling = {k: v for k, v in vars(llm._session.defaults).items() if not callable(v)}
-    defaults = {**sampling, **settings_of(request).defaults}
-    return Reply(
-        {
-            "default_generation_settings": {"n_ctx": llm.n_ctx(), "params": defaults},
-            "total_slots": service.slots,
-            "model_alias": service.names[0],
-            "model_path": Path(llm.model_path).name,  # where it lies is nobody's business
-            "chat_template": llm._session.params.chat_template or llm.model.chat_template() or "",
-            "modalities": {"vision": False, "audio": False},
-            "build_info": FINGERPRINT,
-            "is_sleeping": False,
-        }
-    )
+    defaults, vocab = llm._session.defaults, llm._session.vocab
+    sampling = {k: v for k, v in vars(defaults).items() if not callable(v)} | sampling_settings(defaults)
+    service.props = {
+        "default_generation_settings": {
+            "n_ctx": llm.n_ctx(), "params": {**sampling, **service.settings.defaults}
+        },
+        "total_slots": service.slots,
+        "bos_token": _text(vocab, vocab.bos),
+        "eos_token": _text(vocab, vocab.eos),
+        "model_path": Path(llm.model_path).name,  # where it lies is nobody's business
+        "chat_template": llm._session.params.chat_template or llm.model.chat_template() or "",
+        **_described(service),
+    }  # fmt: skip
+    return Reply(service.props)
+
+
+def _text(vocab: Vocab, token: int | None) -> str:
+    return "" if token is None else vocab.token_to_piece(token, special=True).decode("utf-8", "replace")
+
+
+def _described(service: Service) -> dict[str, Any]:
+    return {
+        "model_alias": service.names[0],
+        "modalities": {"vision": False, "audio": False},
+        "build_info": FINGERPRINT,
+        "is_sleeping": False,
+    }
 
 
 async def slots(request: Request) -> Response:
-    """One entry for each request that can run at once. Slots are alike: the first so many that run are shown busy."""
-    service = service_of(request)
+    """One entry for each request that can run at once. Slots are alike: the first so many that run are shown busy. A
+    model that is not loaded has none; of several the query's `model` is shown.
+    """
+    service = _asked(request)
+    if service.state == "unloaded":
+        return Reply([])
     llm = service.ready()
     stats = await service.stats()
     running = 0 if stats is None else stats.running
