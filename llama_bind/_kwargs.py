@@ -55,7 +55,7 @@ class LlamaKwargs(TypedDict, total=False):
     check_model: bool | None
     """Check the file for damage that would crash llama.cpp before loading it."""
     check_memory: bool | None
-    """Refuse a model that needs more memory than is free, before anything of it is loaded."""
+    """Refuse a model that needs more memory than is free, before it is loaded."""
     progress_callback: Callable[[float], Any] | None
     """Called with the share loaded (0 to 1); returning False stops the load."""
     n_ctx: int | None
@@ -163,9 +163,7 @@ class LlamaKwargs(TypedDict, total=False):
     engine_process: bool | None
     """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
     hang_timeout: float | None
-    """With engine_process: seconds for which a process that has work may get nowhere; then it is ended, and another
-    one started. 0: any time.
-    """
+    """With engine_process: seconds without progress until it ends (0: never)."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None

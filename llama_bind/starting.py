@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_bind.demands import constraints_of
 from llama_bind.embeddings import embedding_options
-from llama_bind.errors import InputError
+from llama_bind.errors import InputError, ModelError
 from llama_bind.params import AdapterSpec, ContextParams, LlamaParams, ModelParams
 from llama_bind.values import LlamaState
 
@@ -76,13 +76,34 @@ class Started:
 
 
 def load_model(setup: Setup) -> Model:
-    """The model for this process: whole, or its vocabulary where the engine gets a process of its own."""
+    """The model for this process: whole, or its vocabulary where the engine gets a process of its own.
+
+    Raises:
+        ModelError, InputError, UnsupportedError: see `Model.load`.
+        ModelTooLargeError, ContextError: it needs more memory than there is.
+    """
     from llama_bind.core.model import Model
 
+    if setup.model.check_memory and not setup.model.vocab_only:
+        _check_memory(setup)
     given = setup.model
     if setup.own.engine_process and not given.vocab_only:
         given = ModelParams(vocab_only=True, devices=(), kv_overrides=given.kv_overrides, check_model=given.check_model)
     return Model.load(setup.model_path, given)
+
+
+def _check_memory(setup: Setup) -> None:
+    from llama_bind.core.cpu import available_memory
+    from llama_bind.core.devices import has_gpu
+    from llama_bind.core.needs import check_memory, memory_needs
+
+    free = available_memory()
+    gpu = setup.model.n_gpu_layers != 0 and has_gpu()
+    try:
+        needs = memory_needs(setup.model_path, setup.model, setup.context, free=free, gpu=gpu)
+    except ModelError:
+        return  # what is wrong with the file is told when it is loaded, which comes next
+    check_memory(setup.model_path, needs, free)
 
 
 def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
@@ -158,7 +179,9 @@ def start_process(model: Model, setup: Setup) -> Started:
             raise InputError(f"{name} is called in the engine's process; leave out engine_process=True", param=name)
     own = dataclasses.replace(setup.own, tokenizer=None, chat_handler=None, max_queue=None)  # seen to here
     far = dataclasses.replace(setup, model=dataclasses.replace(setup.model, progress_callback=None), own=own)
-    engine = EngineProcess(functools.partial(serve, far), setup.own.max_queue, setup.model.progress_callback)
+    engine = EngineProcess(
+        functools.partial(serve, far), setup.own.max_queue, setup.model.progress_callback, setup.own.hang_timeout
+    )
     model.adopt(engine.facts["model"])
     return Started(
         engine,

@@ -16,6 +16,8 @@ from typing import Any
 
 from llama_bind.engine.child import Progress, Service
 from llama_bind.engine.loop import Engine
+from llama_bind.engine.outcome import Sampled
+from llama_bind.engine.scheduler import StepPlan
 from llama_bind.engine.sequence import Sequence
 from llama_bind.errors import ModelNotFoundError
 from tests.fakes import FakeContext, FakeRunner, count_up
@@ -134,3 +136,35 @@ def failing_second(count: str, progress: Progress | None = None) -> Service:
     loaded = int(path.read_text()) if path.exists() else 0
     path.write_text(str(loaded + 1))
     return crashing() if loaded == 1 else fake(progress)
+
+
+STUCK, LONG = 971, 981
+
+
+class _Stuck(FakeRunner):
+    """Waits for something that never comes."""
+
+    def run(self, plan: StepPlan) -> list[Sampled]:
+        if any(int(chunk.sequence.view()[0]) == STUCK for chunk in plan.chunks):
+            time.sleep(600)
+        return super().run(plan)
+
+
+def stuck(_progress: Progress | None = None) -> Service:
+    engine = Engine(_Stuck(FakeContext(n_ctx=2048, n_seq_max=2)))  # type: ignore[arg-type]
+    return Service(engine, 2, engine.close)
+
+
+class _Long(FakeRunner):
+    """Takes two seconds for a step, and shows that it gets on."""
+
+    def run(self, plan: StepPlan) -> list[Sampled]:
+        for _ in range(40):
+            time.sleep(0.05)
+            self.nodes_done += 1
+        return super().run(plan)
+
+
+def long_steps(_progress: Progress | None = None) -> Service:
+    engine = Engine(_Long(FakeContext(n_ctx=2048, n_seq_max=2)))  # type: ignore[arg-type]
+    return Service(engine, 2, engine.close)

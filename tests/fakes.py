@@ -98,6 +98,7 @@ class FakeRunner:
         self.context.memory.slots.clear()
 
     can_cut = True
+    nodes_done = 0
     copy_worth = 1
     fingerprint = b"f" * 16
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from llama_bind.cli.console import heading, print_json, print_pairs, print_table, visible
@@ -15,6 +16,7 @@ from llama_bind.hub.progress import human_size
 
 if TYPE_CHECKING:
     from llama_bind.core.gguf_reader import GGUFFile
+    from llama_bind.core.needs import MemoryNeeds
 
 __all__ = ["add_arguments", "execute"]
 
@@ -64,7 +66,18 @@ def _summary(file: GGUFFile) -> list[tuple[str, str]]:
         ("parameters", f"{file.n_params:,}"),
         ("tensors", f"{len(file.tensors)} ({', '.join(f'{n} {name}' for name, n in types.most_common())})"),
         ("bits per weight", f"{8 * file.n_bytes / file.n_params:.2f}" if file.n_params else "-"),
+        ("memory", "-" if (needs := _memory(file)) is None else str(needs)),
     ]
+
+
+def _memory(file: GGUFFile) -> MemoryNeeds | None:
+    """What it takes here with all defaults, on the CPU; None for what is no model."""
+    from llama_bind.core.cpu import available_memory
+    from llama_bind.core.needs import memory_needs
+
+    if file.get(f"{file.architecture}.block_count") is None:
+        return None
+    return memory_needs(file.path, free=available_memory())
 
 
 def _shown(value: Any, full: bool) -> str:
@@ -94,6 +107,7 @@ def _as_json(file: GGUFFile, full: bool, tensors: bool) -> dict[str, Any]:
         "version": file.version,
         "architecture": file.architecture,
         "n_params": file.n_params,
+        "memory": None if (needs := _memory(file)) is None else {**dataclasses.asdict(needs), "total": needs.total},
         "metadata": metadata,
     }
     if tensors:

@@ -93,19 +93,26 @@ def available_memory(root: Path = _ROOT) -> int | None:
         controllers, _, path = rest.partition(":")
         for part in _ancestors(path):
             if controllers == "":
-                folder, limit, used = root / "sys/fs/cgroup" / part, "memory.max", "memory.current"
+                folder, limit, used, cached = root / "sys/fs/cgroup" / part, "memory.max", "memory.current", ""
             elif controllers == "memory":
-                folder, limit, used = (
+                folder, limit, used, cached = (
                     root / "sys/fs/cgroup/memory" / part,
                     "memory.limit_in_bytes",
                     "memory.usage_in_bytes",
+                    "total_",
                 )
             else:
                 continue
             most, now = _read(folder / limit), _read(folder / used)
             if most and most.isdigit():
-                amounts.append(max(0, int(most) - int(now or 0)))
+                amounts.append(max(0, int(most) - max(int(now or 0) - _file_cache(folder, cached), 0)))
     return min(amounts) if amounts else None
+
+
+def _file_cache(group: Path, prefix: str) -> int:
+    """Bytes of files that a control group holds in memory: they count as used, and give way to what is needed."""
+    kinds = re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", _read(group / "memory.stat") or "", re.MULTILINE)
+    return sum(int(size) for size in kinds)
 
 
 def _windows_memory() -> int:

@@ -1,8 +1,9 @@
 """What runs in an engine's own process: an `Engine`, and a socket to the process that started this one.
 
-Three threads: the main one reads messages, the engine's computes, and one sends what the engine's events put into a
+Four threads: the main one reads messages, the engine's computes, and one sends what the engine's events put into a
 queue: everything that came since it last looked, in one message, so a step wakes it once and costs the engine's thread
-no more than the queue. When the other end of the socket is gone, so is this process.
+no more than the queue. The last looks now and then whether the engine has got on, and says so. When the other end of
+the socket is gone, so is this process.
 
 Not for: the other end (``process``), or making the engine (whoever starts the process hands in how).
 """
@@ -18,6 +19,7 @@ import pickle
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
@@ -68,12 +70,16 @@ Make = Callable[["Progress | None"], Service]
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """The first message to the process. `folder`: where relative paths begin."""
+    """The first message to the process.
+
+    `folder`: where relative paths begin. `pulse`: seconds between two looks whether the engine gets on; 0: none.
+    """
 
     make: bytes
     log_level: int
     progress: bool
     folder: str
+    pulse: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +139,20 @@ class _Child:
             return False
         service = self.service
         self.channel.send(("ready", Ready(service.engine.limits, service.n_slots, service.facts)))
+        if start.pulse:
+            threading.Thread(target=self._pulse, args=(start.pulse,), name="llama_bind pulse", daemon=True).start()
         return True
+
+    def _pulse(self, every: float) -> None:
+        """Say that the engine gets on, where it has work. When it does not, silence tells."""
+        before: tuple[int, ...] | None = None
+        with contextlib.suppress(OSError):  # the other end is gone, and the main thread ends this process
+            while True:
+                time.sleep(every)
+                now = self.service.engine.progress
+                if self.running and (now is None or now != before):
+                    self.channel.send(("alive",))
+                before = now
 
     def _progress(self, share: float) -> Any:
         self.channel.send(("progress", share))

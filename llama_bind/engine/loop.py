@@ -107,6 +107,16 @@ class Engine:
         return self._worker.snapshot()
 
     @property
+    def unfinished(self) -> int:
+        """Requests that have not ended."""
+        return self._worker.desk.unfinished
+
+    @property
+    def progress(self) -> tuple[int, ...] | None:
+        """Numbers that change as the engine gets on; None while it has nothing to do."""
+        return self._worker.progress()
+
+    @property
     def closed(self) -> bool:
         return self._worker.flight.stopping.is_set()
 

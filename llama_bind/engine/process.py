@@ -1,7 +1,8 @@
 """`EngineProcess`: what `Engine` offers, with the engine in a process of its own.
 
 A crash in native code (or anything else that ends that process) ends the requests that it was computing and nothing
-else: requests that still waited are computed by the next process, which is started at once. The price is a message for
+else: requests that still waited are computed by the next process, which is started at once. So does a process that
+hangs: it is killed. The price is a message for
 each step, the time to pass prompts on, and functions that must be picklable.
 
 Not for: work on the context from this process (`Engine.call`); the process offers named operations instead.
@@ -27,6 +28,9 @@ from llama_bind.errors import ForkedError
 
 __all__ = ["EngineProcess"]
 
+MOST_SECONDS_OF_A_PULSE = 5.0
+"""How often a process that gets on says so."""
+
 
 class EngineProcess:
     """Runs requests in a child process, from any number of threads.
@@ -35,6 +39,7 @@ class EngineProcess:
         make: Loads the model and starts the engine, in the child: a picklable function, called once for each process.
         max_queue: Most requests that wait besides those that run; None for any number.
         progress: Called here with the share loaded while the first process loads; False stops that.
+        hang_timeout: Seconds without progress after which a process that has work is killed; 0: never.
 
     Raises:
         UnsupportedError: `make` cannot be pickled, or the system is not POSIX.
@@ -42,10 +47,17 @@ class EngineProcess:
         LlamaBindError: whatever `make` raised in the child.
     """
 
-    def __init__(self, make: Make, max_queue: int | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        make: Make,
+        max_queue: int | None = None,
+        progress: Progress | None = None,
+        hang_timeout: float = 0.0,
+    ) -> None:
         level = logging.getLogger("llama_bind").getEffectiveLevel()
-        start = Start(packed(make, "what the model is loaded with"), level, progress is not None, os.getcwd())
-        self._supervisor = Supervisor(start, max_queue)
+        pulse = min(hang_timeout / 4, MOST_SECONDS_OF_A_PULSE)
+        start = Start(packed(make, "what the model is loaded with"), level, progress is not None, os.getcwd(), pulse)
+        self._supervisor = Supervisor(start, max_queue, hang_timeout)
         if not exiting.is_registered:
             exiting.register()
         self._finalizer = weakref.finalize(self, Supervisor.shutdown, self._supervisor)
@@ -134,6 +146,11 @@ class EngineProcess:
         """Counters of the process that runs now; they start anew with it."""
         stats: EngineStats = self.ask("stats")
         return stats
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that have not ended."""
+        return self._supervisor.unfinished
 
     @property
     def restarts(self) -> int:

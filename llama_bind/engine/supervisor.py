@@ -3,7 +3,9 @@
 Everything that other threads want (a request, a cancel, the end) is a function in an inbox, which this thread runs
 between two looks at the process's socket: its state needs no locks. A request is kept until it starts in the form in
 which it was sent. When the process dies, the requests that it had reported as started end with `EngineCrashedError`;
-those that still waited are sent to the next process, in their order.
+those that still waited are sent to the next process, in their order. A process that has work and says nothing for too
+long hangs, and is killed. Where no process can be started, requests are refused until one can: that is tried again and
+again, more and more seldom.
 
 Not for: what callers hold (``process``), or descriptors (``spawned``).
 """
@@ -25,6 +27,7 @@ from typing import Any
 from llama_bind.engine.child import EXIT_LOAD_FAILED, Ready, Start
 from llama_bind.engine.handle import RequestHandle
 from llama_bind.engine.spawned import Spawned
+from llama_bind.engine.watchdog import Watchdog
 from llama_bind.engine.wire import Failed, Finished, PromptLogprobs, unpack_error
 from llama_bind.engine.worker import exiting
 from llama_bind.errors import (
@@ -40,12 +43,14 @@ from llama_bind.values import FinishEvent, PieceEvent, Timings, Usage
 __all__ = ["Supervisor"]
 
 MOST_FAILED_LOADS = 3
+"""In a row, after which requests do not wait for a process any more."""
 MOST_LOST_STARTS = 3
 """How often a request may be in a process that died before any request was started in it."""
 HARMLESS = ("stats", "forget")
 """Operations that can be asked again of another process."""
 BACKOFF = 0.5
 """Seconds before another start after the first failed load; each further one doubles them."""
+LONGEST_BACKOFF = 30.0
 CLOSE_TIMEOUT = 10.0
 """Seconds that the process has to end in order; then it is told to terminate, and KILL_TIMEOUT later it is killed."""
 KILL_TIMEOUT = 2.0
@@ -85,9 +90,14 @@ class Supervisor:
     Args:
         start: The first message to every process.
         max_queue: Most requests that wait besides those that run; None for any number.
+        hang_timeout: Seconds of silence after which a process that has work is killed; 0: never.
+
+    Attributes:
+        failure: Why nothing can be computed any more.
+        down: Why nothing can be computed now.
     """
 
-    def __init__(self, start: Start, max_queue: int | None) -> None:
+    def __init__(self, start: Start, max_queue: int | None, hang_timeout: float = 0.0) -> None:
         self.start_message = start
         self.max_queue = max_queue
         self.news: SimpleQueue[tuple[str, Any]] = SimpleQueue()  # how the first load goes, for the constructor
@@ -95,6 +105,7 @@ class Supervisor:
         self.ready: Ready | None = None  # of the last process that was
         self.restarts = 0
         self.failure: BaseException | None = None
+        self.down: BaseException | None = None
         self.stopping = threading.Event()
         self.unfinished = 0  # submitted and not ended; guarded by the lock
         self.lock = threading.Lock()
@@ -116,6 +127,8 @@ class Supervisor:
         self._any_started = False  # a request, in the process that is there now
         self._load_error: BaseException | None = None
         self._failed_loads = 0
+        self._watchdog = Watchdog(hang_timeout)
+        self._hung = False  # the process that is there now, and it is being killed
         self._timer: tuple[float, Callable[[], None]] | None = None
         self._finished = False
 
@@ -154,8 +167,9 @@ class Supervisor:
         return value
 
     def check_open(self) -> None:
-        if self.failure is not None:
-            raise EngineFailedError(str(self.failure)) from self.failure
+        failure = self.failure or self.down
+        if failure is not None:
+            raise EngineFailedError(str(failure)) from failure
         if self.stopping.is_set():
             raise ClosedError("the engine")
 
@@ -192,9 +206,9 @@ class Supervisor:
         try:
             self._spawn()
             while not self._finished:
-                wait = None if self._timer is None else max(self._timer[0] - time.monotonic(), 0.0)
-                for key, events in self._selector.select(wait):
+                for key, events in self._selector.select(self._wait()):
                     key.data(events)
+                self._watch()
                 if self._timer is not None and time.monotonic() >= self._timer[0]:
                     _, action = self._timer
                     self._timer = None
@@ -215,6 +229,23 @@ class Supervisor:
         self._selector.close()
         self._wake_read.close()
         self._wake_write.close()
+
+    def _wait(self) -> float | None:
+        """Seconds until something is due that nobody will tell."""
+        due = self._watchdog.due
+        if self._timer is not None and (due is None or self._timer[0] < due):
+            due = self._timer[0]
+        return None if due is None else max(due - time.monotonic(), 0.0)
+
+    def _watch(self) -> None:
+        """See to it that a process which hangs does not do so for ever. Everything that came was read before."""
+        now, watchdog = time.monotonic(), self._watchdog
+        asked = bool(self._asks) and any(asked.name in HARMLESS for asked in self._asks.values())
+        watchdog.work(self._is_ready and not self._hung and (bool(self._records) or asked), now)
+        if watchdog.hangs(now) and self._process is not None:
+            logger.error("the engine's process has got nowhere for %g seconds; it is killed", watchdog.timeout)
+            self._hung = True
+            self._process.process.kill()  # its socket ends then, and all else follows from that
 
     def _on_wake(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -237,7 +268,8 @@ class Supervisor:
         self._asks.clear()
 
     def _closing_error(self) -> BaseException:
-        return ClosedError("the engine") if self.failure is None else EngineFailedError(str(self.failure))
+        failure = self.failure or self.down
+        return ClosedError("the engine") if failure is None else EngineFailedError(str(failure))
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -295,6 +327,7 @@ class Supervisor:
     def _spawn(self) -> None:
         self._load_error = None
         self._any_started = False
+        self._hung = False
         try:
             self._process = Spawned(self._selector, self._on_message, self._on_end)
         except (OSError, UnsupportedError) as error:
@@ -311,6 +344,7 @@ class Supervisor:
 
     def _on_message(self, message: tuple[Any, ...]) -> None:
         kind, *values = message
+        self._watchdog.heard(time.monotonic())
         if kind == "events":
             for number, payload in values[0]:
                 record = self._records.get(number)
@@ -361,6 +395,9 @@ class Supervisor:
         self.ready = ready
         self._is_ready = True
         self._failed_loads = 0
+        if self.down is not None:
+            logger.warning("the engine's process could be started again")
+            self.down = None
         if self.stopping.is_set():
             return
         self.news.put(("ready", None))
@@ -393,13 +430,16 @@ class Supervisor:
             if record.cancelled:
                 self._end_cancelled(record)
             elif record.started or record.lost >= MOST_LOST_STARTS:
-                self._end(record, EngineCrashedError(code, stderr))
+                self._end(record, self._crashed(code, stderr))
             record.sent = False
         for asked in [asked for asked in self._asks.values() if asked.sent]:
             if asked.name in HARMLESS:
                 continue  # the next process is asked
             del self._asks[asked.number]
-            asked.box.put((None, EngineCrashedError(code, stderr)))
+            asked.box.put((None, self._crashed(code, stderr)))
+
+    def _crashed(self, code: int, stderr: tuple[str, ...]) -> EngineCrashedError:
+        return EngineCrashedError(code, stderr, hung=self._watchdog.timeout if self._hung else 0.0)
 
     def _on_failed_load(self, code: int, stderr: tuple[str, ...]) -> None:
         self._failed_loads += 1
@@ -410,14 +450,19 @@ class Supervisor:
         if self.ready is None:
             self.news.put(("failed", error))
             self._finished = True
-        elif self._failed_loads >= MOST_FAILED_LOADS:
+            return
+        logger.error("the engine's process did not start again: %s", error)
+        if self._failed_loads >= MOST_FAILED_LOADS:
             text = f"the engine's process could not be started again, {self._failed_loads} times in a row: {error}"
-            self.failure = EngineFailedError("\n".join([text, *(stderr if code != EXIT_LOAD_FAILED else ())]))
-            self.failure.__cause__ = error
-            self._finished = True
-        else:
-            logger.error("the engine's process did not start again: %s", error)
-            self._timer = (time.monotonic() + BACKOFF * 2 ** (self._failed_loads - 1), self._spawn)
+            down = EngineFailedError("\n".join([text, *(stderr if code != EXIT_LOAD_FAILED else ())]))
+            down.__cause__ = error
+            with self.lock:  # what is submitted from here on is refused
+                self.down = down
+            self._run_inbox()
+            self._end_all()
+        if not self.stopping.is_set():
+            wait = min(BACKOFF * 2.0 ** min(self._failed_loads - 1, 20), LONGEST_BACKOFF)
+            self._timer = (time.monotonic() + wait, self._spawn)
 
     def _close(self) -> None:
         self._end_all()

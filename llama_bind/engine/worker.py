@@ -112,6 +112,7 @@ class Worker:
         self.deadlines = Deadlines()
         self.pid = os.getpid()
         self.failure: BaseException | None = None
+        self._rounds = 0
         self.thread = threading.Thread(target=self.main, name="llama_bind engine", daemon=True)
 
     # -- called from any thread ------------------------------------------------------------------------------------
@@ -214,6 +215,13 @@ class Worker:
         stats.cells_used, stats.cells_total = self.scheduler.cells_used, self._n_cells
         return stats
 
+    def progress(self) -> tuple[int, ...] | None:
+        """Numbers that change as the thread gets on, also in a step that takes long; None: it has nothing to do."""
+        if self.scheduler.idle and self.inbox.empty():
+            return None
+        computed = [sequence.n_computed for sequence in tuple(self.scheduler.running)]
+        return (self._rounds, self.runner.nodes_done, *computed)
+
     def _check_open(self) -> None:
         if self.pid != os.getpid():
             raise ForkedError("this model's engine")
@@ -240,6 +248,7 @@ class Worker:
         try:
             while not self.flight.stopping.is_set():
                 self._drain(wait=self.scheduler.idle)
+                self._rounds += 1
                 self.steps.step()
         except BaseException as error:
             self.failure = error

@@ -254,7 +254,7 @@ def test_metrics_have_both_names() -> None:
     stats.on_step(0.1, 3, 2, 1)
     traffic = Traffic()
     traffic.answers["/v1/models", 200] = 7
-    text = page(stats, traffic, Service(Settings.of("x.gguf"))).decode()
+    text = page([(Service(Settings.of("x.gguf")), stats)], traffic).decode()
     for line in (
         'llama_bind_http_requests_total{path="/v1/models",status="200"} 7.0',
         "llama_bind_ready 0.0",
@@ -267,12 +267,12 @@ def test_metrics_have_both_names() -> None:
     ):
         assert line in text.splitlines()
     assert "# TYPE llama_bind_first_token_seconds histogram" in text
-    bare = page(None, Traffic(), Service(Settings.of("x.gguf"))).decode()
+    bare = page([(Service(Settings.of("x.gguf")), None)], Traffic()).decode()
     assert "llama_bind_steps" not in bare
 
 
 def test_every_counter_is_on_the_page() -> None:
-    text = page(EngineStats(), Traffic(), Service(Settings.of("x.gguf"))).decode()
+    text = page([(Service(Settings.of("x.gguf")), EngineStats())], Traffic()).decode()
     for name in EngineStats.__dataclass_fields__:
         assert f"llama_bind_{name}" in text
 
