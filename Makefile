@@ -7,7 +7,7 @@ OPTIONS := $(VENV)/.cmake_args
 SOURCES := pyproject.toml CMakeLists.txt llama_bind/lib/_pin.py $(wildcard buildsystem/*.py native/*)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test build wheel clean FORCE
+.PHONY: help demo test judges browser site build wheel clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -15,11 +15,24 @@ help: ## this list
 demo: $(STAMP) ## fetch the default model once and have it tell a joke
 	@$(BIN)/llama-bind demo
 
-test: $(STAMP) ## linters, types, generated files, tests
+test: $(STAMP) browser ## linters, types, generated files, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m codegen --check
 	$(BIN)/python -m pytest
+	$(BIN)/python -m scripts.docs_site
+	@$(MAKE) --no-print-directory judges
+
+judges: $(STAMP) ## clients and frameworks of others try the package, in an environment of their own
+	$(BIN)/python -m scripts.judges_env
+	build/judges/bin/python -m pytest tests/judges
+	build/judges-llm/bin/python -m pytest tests/judges/llm_plugin
+
+browser: $(STAMP) ## Chromium and Node.js to try the chat page with, where they are missing (Debian, as root)
+	@$(BIN)/python -m scripts.browser
+
+site: $(STAMP) ## the pages under docs as a site in build/site
+	$(BIN)/python -m scripts.docs_site
 
 build: $(STAMP) ## .venv with the package, its libraries and everything for development
 
