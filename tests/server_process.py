@@ -17,8 +17,10 @@ from typing import Any
 class Server:
     """A server's process and what it writes."""
 
-    def __init__(self, *arguments: str, port: int, module: str = "llama_bind.server") -> None:
-        command = [sys.executable, "-W", "error", "-m", *module.split(), *arguments, "--port", str(port)]
+    def __init__(
+        self, *arguments: str, port: int, module: str = "llama_bind.server", python: str = sys.executable
+    ) -> None:
+        command = [python, "-W", "error", "-m", *module.split(), *arguments, "--port", str(port)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LLAMA_BIND_") or "LIB" in k}
         environment |= {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
         self.base = f"http://127.0.0.1:{port}"

@@ -1,0 +1,1 @@
+"""Clients and frameworks of others judge the package: run by ``make judges``, in an environment of their own."""

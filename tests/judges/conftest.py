@@ -1,0 +1,71 @@
+"""The servers that are judged: one on the default model, one on a tiny model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.core_helpers import model_file
+from tests.llamas import TEMPLATE
+from tests.server_process import Server, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ("--n-threads", "1", "--n-seq-max", "8", "--embedding")
+MODEL = "smollm2-135m-instruct"
+
+collect_ignore = ["llm_plugin"] if importlib.util.find_spec("llm") is None else []
+"""It has an environment of its own; ``make judges`` runs both."""
+
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
+    os.environ.pop(name, None)
+os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false", DO_NOT_TRACK="1")
+
+
+def parent() -> str:
+    """The interpreter with nothing but this package's own requirements: the server runs in it."""
+    return Path(sys.prefix, "parent").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Server]:
+    with serving(*OPTIONS, "--n-ctx", "2048", python=parent()) as server:
+        server.lines.get(timeout=120)
+        yield server
+        assert server.errors == [], "the server has logged failures"
+
+
+@pytest.fixture(scope="session")
+def base(running: Server) -> str:
+    """Where the server with the default model is."""
+    return running.base
+
+
+@pytest.fixture(scope="session")
+def api(base: str) -> str:
+    """The base URL for clients of OpenAI's API."""
+    return f"{base}/v1"
+
+
+@pytest.fixture(scope="session")
+def tiny_server() -> Iterator[Server]:
+    """A tiny model whose text means nothing, for judges that send many requests."""
+    file = model_file("llama", chat_template=TEMPLATE)
+    with serving(str(file), *OPTIONS, "--n-ctx", "256", "--timeout", "20", python=parent()) as server:
+        server.lines.get(timeout=120)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node.js. Where it is missing its clients cannot be tried, which continuous integration does not accept."""
+    found = shutil.which("node")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("Node.js is not installed")
+    assert found is not None, "continuous integration needs Node.js"
+    return found
