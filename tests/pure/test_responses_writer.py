@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llama_bind.reports import Reports
 from llama_bind.server.errors import ApiError
 from llama_bind.server.responses.frames import frame
 from llama_bind.server.responses.items import opened
 from llama_bind.server.responses.request import read_request
 from llama_bind.server.responses.shape import ResponseShape
 from llama_bind.server.responses.writer import ResponseWriter
+from llama_bind.values import PieceEvent, Progress
 from tests.responses import Letters, checked, finish, piece, typed
 
 
@@ -216,12 +218,19 @@ def test_what_was_told_is_not_changed_later() -> None:
     assert writer.snapshot() == writer.response
 
 
-def test_how_far_a_prompt_is() -> None:
-    writer, shape = _shape()
-    shape.opening()
-    event = writer.progress({"total": 10, "processed": 5})
-    assert event["type"] == "response.in_progress"
-    assert event["prompt_progress"] == {"total": 10, "processed": 5}
+@pytest.mark.parametrize("queued", [False, True])
+def test_how_far_a_prompt_is(queued: bool) -> None:
+    _, shape = _shape(queued=queued)
+    shape.reports = Reports(1, progress=True, timings=True)
+    events = [*shape.opening()]
+    for done in (5, 10):
+        events += shape.chunks(0, PieceEvent("", progress=Progress(done, 10)))
+    assert [kinds([event])[0] for event in events[2:]] == ["in_progress"] * 2
+    assert [event["prompt_progress"]["processed"] for event in events[2:]] == [5, 10]
+    events += [*shape.chunks(0, piece("T", 1)), *shape.chunks(0, finish())]
+    (delta,) = (event for event in events if event["type"].endswith("text.delta"))
+    assert delta["timings"]["predicted_n"] == 1
+    checked(_wired(events))
 
 
 @given(st.text("RT X-wE", max_size=12), st.sampled_from(["stop", "length", "deadline"]), st.booleans())

@@ -44,13 +44,22 @@ class ResponseShape(Shape):
         del usage
         if isinstance(event, PieceEvent):
             found = self._reader.feed(event.text) if event.text else ()
-            return self._writer.take(found, len(event.tokens), event.logprobs)
+            events = self._writer.take(found, len(event.tokens), event.logprobs)
+            return events if self.reports is None else self._with_reports(events, self.reports.fields(0, event), event)
         self.finishes[0] = event
         timings = timings_dict(event.timings, event.usage)
         self._writer.response["timings"] = timings
         events = [*self._writer.take(self._reader.finish()), *self._writer.ending(event)]
         events[-1]["timings"] = timings  # where llama-server has them
         self._ended()
+        return events
+
+    def _with_reports(self, events: list[Event], fields: dict[str, Any], event: PieceEvent) -> list[Event]:
+        """The last event says what was asked for besides; the progress of a prompt has one of its own."""
+        if fields and event.progress is not None and not events:
+            events = [self._writer.still()]
+        if fields and events:
+            events[-1].update(fields)
         return events
 
     def closing(self, *, usage: bool) -> list[Event]:

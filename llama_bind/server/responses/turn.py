@@ -122,7 +122,9 @@ class Turn:
     def prepare(self, writer: ResponseWriter, ended: Callable[[], None]) -> Prepared[Any]:
         """The call, with an answer in the shape of a response. Runs in a reader's thread."""
         chat = self.chat()
-        return Prepared(chat.requests, ResponseShape(writer, chat.shape.reader(), ended), True)
+        shape = ResponseShape(writer, chat.shape.reader(), ended)
+        shape.reports = chat.shape.reports
+        return Prepared(chat.requests, shape, True)
 
     def record(self, response: dict[str, Any]) -> Record:
         """What is kept of it."""

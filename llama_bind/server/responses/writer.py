@@ -126,9 +126,9 @@ class ResponseWriter:
 
     # -- output ----------------------------------------------------------------------------------------------------
 
-    def progress(self, progress: Mapping[str, Any]) -> Event:
-        """The event that tells how far the prompt is."""
-        return {**self._whole("response.in_progress"), "prompt_progress": progress}
+    def still(self) -> Event:
+        """The event that tells nothing new, for what is told with it."""
+        return self._whole("response.in_progress")
 
     def take(self, found: Iterable[OutputEvent], tokens: int = 0, logprobs: Sequence[TokenLogprob] = ()) -> list[Event]:
         """The events for more of the output.
