@@ -12,8 +12,9 @@ import hashlib
 from collections.abc import Mapping
 from importlib import resources
 
-__all__ = ["HEADERS", "PREFIX", "PageFile", "page_files", "page_paths"]
+__all__ = ["HEADERS", "INDEX", "PREFIX", "PageFile", "page_files", "page_paths"]
 
+INDEX = "index.html"
 PREFIX = "/page/"
 """Where the files lie that the page names; the page itself is ``/``."""
 TYPES = {
@@ -60,4 +61,4 @@ def page_files() -> Mapping[str, PageFile]:
 
 def page_paths() -> frozenset[str]:
     """The paths that the page is made of: they hold nothing secret, and are open where keys are set."""
-    return frozenset({"/", *(PREFIX + name for name in page_files() if name != "index.html")})
+    return frozenset({"/", *(PREFIX + name for name in page_files() if name != INDEX)})

@@ -17,6 +17,7 @@ let current = null;
 let views = [];
 let models = [];
 let defaults = {};
+let leaving = false;
 let stuck = true; // the end of the conversation is in sight and stays so
 
 const scroller = find("#scroll");
@@ -33,7 +34,7 @@ function open(id) {
   document.body.classList.remove("menu");
   chooseModel();
   draw();
-  if (matchMedia("(hover: hover)").matches) input.focus(); // a phone would open its keyboard
+  if (!matchMedia("(pointer: coarse)").matches) input.focus(); // a phone would open its keyboard
 }
 
 /** Show the conversation; what is shown already stays, unless it is `stale`. */
@@ -156,22 +157,24 @@ function wire(chat, last) {
 async function answer(chat, message = null) {
   const goingOn = message !== null;
   if (!goingOn) {
-    message = { role: "assistant", content: "", reasoning: "", calls: [], error: "", finish: "interrupted", model: select.value, stats: {} };
+    message = { role: "assistant", content: "", reasoning: "", calls: [], model: select.value, stats: {} };
     chat.messages.push(message);
   }
   Object.assign(message, { error: "", finish: "interrupted" });
   chat.model = select.value;
-  const run = { chat, message, controller: new AbortController(), view: null, text: "", reasoning: "", timer: 0, saved: 0, began: 0, first: 0, pieces: 0 };
+  const run = { chat, message, controller: new AbortController(), view: null, text: "", reasoning: "", pieces: 0 };
+  Object.assign(run, { timer: 0, saved: 0, began: 0, first: 0 }); // milliseconds
   runs.set(chat.id, run);
   touch(chat);
   if (chat === current) draw(goingOn ? message : null);
   say("The answer begins.");
   try {
-    const asked = { ...(chat.model && { model: chat.model }), ...parameters(chat.options), messages: wire(chat, goingOn ? null : message), stream: true, stream_options: { include_usage: true } };
-    await ask(run, asked);
+    const how = { stream: true, stream_options: { include_usage: true } };
+    const messages = wire(chat, goingOn ? null : message);
+    await ask(run, { ...(chat.model && { model: chat.model }), ...parameters(chat.options), messages, ...how });
   } catch (error) {
     if (error.name === "AbortError") message.finish = "stopped";
-    else {
+    else if (!leaving) {
       message.finish = "error";
       message.error = error.message;
       if (!(error instanceof Failure)) console.error(error); // a mistake of this page
@@ -294,7 +297,7 @@ async function connect() {
   }
   connecting = false;
   await learn().catch((error) => {
-    if (error.status === 401) askKey("");
+    if (error.status === 401) askKey(error.message);
     else note(error.message);
   });
 }
@@ -358,7 +361,8 @@ function fit() {
   input.style.height = `${Math.min(input.scrollHeight, innerHeight * 0.4)}px`;
 }
 
-function drawTheme(theme) {
+function drawTheme(chosen) {
+  const theme = chosen === "dark" || chosen === "light" ? chosen : "system";
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   const label = `Colours: ${theme}`;
@@ -413,8 +417,8 @@ function listen() {
   });
   find("#settings").addEventListener("click", (event) => event.target.id === "settings" && event.target.close());
   find("#theme").addEventListener("click", () => {
-    const order = { system: "dark", dark: "light", light: "system" };
-    drawTheme(store.setting("theme", order[store.setting("theme") ?? "system"] ?? "system"));
+    const order = { dark: "light", light: "system" };
+    drawTheme(store.setting("theme", order[store.setting("theme")] ?? "dark"));
   });
   select.addEventListener("change", () => {
     current.model = store.setting("model", select.value);
@@ -433,10 +437,14 @@ function listen() {
     drawState();
   });
   for (const idea of document.querySelectorAll("#ideas button")) idea.addEventListener("click", () => send(idea.textContent));
-  addEventListener("pagehide", () => runs.forEach((run) => {
-    flush(run);
-    keep(run.chat);
-  }));
+  addEventListener("pageshow", () => (leaving = false));
+  addEventListener("pagehide", () => {
+    leaving = true; // what breaks off now is no error
+    for (const run of runs.values()) {
+      flush(run);
+      keep(run.chat);
+    }
+  });
   addEventListener("storage", (event) => {
     const id = store.changed(event);
     if (!id || runs.has(id)) return;
@@ -454,7 +462,7 @@ function start() {
     keep(current);
   });
   listen();
-  drawTheme(store.setting("theme") ?? "system");
+  drawTheme(store.setting("theme"));
   open(store.session("open"));
   input.value = store.session("draft");
   fit();

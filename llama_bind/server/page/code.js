@@ -14,7 +14,10 @@ const WORDS = new Set(
   SELECT FROM WHERE INSERT INTO VALUES UPDATE SET DELETE CREATE TABLE JOIN LEFT INNER ON GROUP BY ORDER LIMIT AND OR NOT NULL AS
   PRIMARY KEY DROP ALTER INDEX DISTINCT HAVING`.split(/\s+/),
 );
-const HASH = /^(py|python|python3|rb|ruby|sh|bash|zsh|shell|fish|yaml|yml|toml|ini|r|perl|pl|dockerfile|docker|make|makefile|elixir|julia|nim|cmake|powershell|ps1|nix|conf)$/;
+const HASH = new RegExp(
+  "^(py|python3?|rb|ruby|sh|bash|zsh|shell|fish|yaml|yml|toml|ini|r|perl|pl|dockerfile|docker|make|makefile|elixir|julia|nim|" +
+    "cmake|powershell|ps1|nix|conf)$",
+);
 const DASH = /^(sql|lua|haskell|hs|ada|elm|mysql|postgresql|sqlite)$/;
 const MARKUP = /^(html|xml|svg|vue|xhtml)$/;
 const PLAIN = /^(|te?xt|plain|plaintext|output|console|log|markdown|md|csv|ascii)$/;
@@ -96,7 +99,8 @@ export function codeBlock(language) {
   const texts = [];
   const code = h("code");
   const copy = button("copy", "Copy code", () => toClipboard(texts.join("")));
-  const node = h("div", { class: "code" }, h("div", { class: "bar" }, h("span", {}, language || "text"), copy), h("pre", { tabindex: "0" }, code));
+  const bar = h("div", { class: "bar" }, h("span", {}, language || "text"), copy);
+  const node = h("div", { class: "code" }, bar, h("pre", { tabindex: "0" }, code));
   let part = null;
   let lines = LINES;
   let begun = false; // there is a line, after which the next one needs a break

@@ -138,12 +138,13 @@ export class Writer {
     let found = null;
     while (this.#boxes.length < DEPTH || depth < this.#boxes.length) {
       const quote = /^ {0,3}> ?/.exec(rest);
-      const item = quote || isRule(rest) ? null : /^( *)(?:([-*+])|(\d{1,9})([.)]))(?=( *))(?: |$)/.exec(rest);
+      const item = quote || isRule(rest) ? null : /^([ \t]*)(?:([-*+])|(\d{1,9})([.)]))(?=([ \t]*))(?:[ \t]|$)/.exec(rest);
       if (!quote && !item) break;
       const going = depth === this.#boxes.length && this.#leaf?.kind === "text" && found === null;
       const body = rest.slice((quote ?? item)[0].length);
       if (item && going && (!body.trim() || (item[3] && item[3] !== "1"))) break;
       const before = this.#boxes[depth];
+      this.#close();
       this.#cut(depth);
       if (quote) this.#box("quote", make("blockquote"), { inner: null });
       else this.#item(item, before);
@@ -164,7 +165,7 @@ export class Writer {
     }
     const node = make("li");
     this.#append(list, node);
-    this.#boxes = [...this.#boxes, { kind: "item", type, list, node, indent: lead.length + 2 }];
+    this.#boxes = [...this.#boxes, { kind: "item", type, list, node, indent: columns(lead) + 2 }];
   }
 
   #box(kind, node, more) {

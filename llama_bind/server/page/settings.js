@@ -7,7 +7,8 @@ import { NUMBERS } from "./store.js";
 export function makeFields(changed) {
   const form = find("#fields");
   for (const [name, { label, low, high, step, hint }] of Object.entries(NUMBERS)) {
-    const field = h("input", { id: `o-${name}`, name, type: "number", min: low, max: high, step: step === 1 ? 1 : "any", inputmode: "decimal", placeholder: "default", "aria-describedby": `h-${name}` });
+    const limits = { type: "number", min: low, max: high, step: step === 1 ? 1 : "any", inputmode: "decimal" };
+    const field = h("input", { id: `o-${name}`, name, ...limits, "aria-describedby": `h-${name}` });
     find("#numbers").append(h("div", {}, h("label", { for: field.id }, label), field, h("small", { id: `h-${name}` }, hint)));
   }
   form.addEventListener("input", () => {
@@ -66,6 +67,7 @@ export function parameters(options) {
   } catch (error) {
     throw new Failure(`Further fields are not JSON: ${error.message}`);
   }
-  if (!fields || typeof fields !== "object" || Array.isArray(fields)) throw new Failure('Further fields must be a JSON object, such as {"top_k": 20}.');
+  if (!fields || typeof fields !== "object" || Array.isArray(fields))
+    throw new Failure('Further fields must be a JSON object, such as {"top_k": 20}.');
   return { ...found, ...fields };
 }

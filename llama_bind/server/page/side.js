@@ -4,6 +4,7 @@ import * as store from "./store.js";
 
 /** Draw the list. hooks: open(id), renamed(chat), remove(chat), restore(chat), current. */
 export function drawList(chats, hooks) {
+  if (find("#chats input")) return; // a title is being written
   const sorted = [...chats.values()].filter((chat) => chat.messages.length).sort((a, b) => b.updated - a.updated);
   find("#chats").replaceChildren(...sorted.map((chat) => row(chat, hooks)));
   find("#none").hidden = sorted.length > 0;
@@ -11,7 +12,9 @@ export function drawList(chats, hooks) {
 
 function row(chat, hooks) {
   const current = chat === hooks.current;
-  const title = h("button", { type: "button", class: "title", "aria-current": current ? "page" : null, onclick: () => hooks.open(chat.id), ondblclick: () => rename() }, chat.title || "Untitled");
+  const does = { onclick: () => hooks.open(chat.id), ondblclick: () => rename() };
+  const state = { class: "title", "aria-current": current ? "page" : null };
+  const title = h("button", { type: "button", ...state, ...does }, chat.title || "Untitled");
   const item = h("li", { class: current ? "current" : "" }, title,
     button("edit", "Rename", () => rename()),
     button("save", "Export", () => download([chat], chat.title)),
@@ -27,6 +30,7 @@ function row(chat, hooks) {
     const end = (keep) => {
       if (done) return;
       done = true;
+      field.remove();
       if (keep && field.value.trim()) chat.title = field.value.trim();
       hooks.renamed(chat);
     };

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama_bind.server.chat_page import HEADERS, PREFIX, page_files
+from llama_bind.server.chat_page import HEADERS, INDEX, PREFIX, page_files
 from llama_bind.server.errors import NOT_FOUND, ApiError
 from llama_bind.server.requests import settings_of
 
@@ -26,13 +26,17 @@ def routes() -> APIRouter:
 
 async def page(request: Request) -> Response:
     """The page itself."""
-    return await file(request, "index.html")
+    return _sent(request, INDEX)
 
 
 async def file(request: Request, name: str) -> Response:
     """One of its files."""
-    found = page_files().get(name)
-    if found is None or not settings_of(request).server.chat_page:
+    return _sent(request, None if name == INDEX else name)  # whose addresses are those of /
+
+
+def _sent(request: Request, name: str | None) -> Response:
+    found = page_files().get(name) if name and settings_of(request).server.chat_page else None
+    if found is None:
         raise ApiError(404, NOT_FOUND, "not_found", "There is nothing at this path.")
     headers = {**HEADERS, "ETag": found.etag}
     known = request.headers.get("if-none-match", "")
