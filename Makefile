@@ -27,6 +27,7 @@ judges: $(STAMP) ## clients and frameworks of others try the package, in an envi
 	$(BIN)/python -m scripts.judges_env
 	build/judges/bin/python -m pytest tests/judges
 	build/judges-llm/bin/python -m pytest tests/judges/llm_plugin
+	build/judges-compat/bin/python -m pytest tests/judges/compat
 
 browser: $(STAMP) ## Chromium and Node.js to try the chat page with, where they are missing (Debian, as root)
 	@$(BIN)/python -m scripts.browser

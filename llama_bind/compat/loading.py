@@ -36,7 +36,7 @@ _WITHOUT_MEANING: Mapping[str, str] = {
 _HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "lora_base": (None,),
     "n_parts": (-1, None),
-    "f16_kv": (True, None),
+    "f16_kv": (True, False, None),
     "mul_mat_q": (True, None),
     "low_vram": (False, None),
     "clip_model_path": (None,),

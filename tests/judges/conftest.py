@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--n-threads", "1", "--n-seq-max", "8", "--embedding")
 MODEL = "smollm2-135m-instruct"
 
-collect_ignore = ["llm_plugin"] if importlib.util.find_spec("llm") is None else []
-"""It has an environment of its own; ``make judges`` runs both."""
+_APART = {"llm_plugin": "llm", "compat": "langchain_community"}
+collect_ignore = [folder for folder, needed in _APART.items() if importlib.util.find_spec(needed) is None]
+"""They have environments of their own; ``make judges`` runs all."""
 
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
     os.environ.pop(name, None)

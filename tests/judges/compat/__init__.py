@@ -1,0 +1,1 @@
+"""Frameworks that stand on llama-cpp-python, over `import llama_cpp`."""
