@@ -29,7 +29,8 @@ REST_SECONDS = 30
 MOST_WRONG = 20
 FILES_ALLOWED = 4
 THREADS_ALLOWED = 10
-OPTIONS = ("--n-seq-max", "8", "--n_ctx", "1024", "--embedding", "--timeout", "60")
+OPTIONS = ("--n-seq-max", "8", "--n_ctx", "1024", "--embedding", "--timeout", "60", "--cache-ram-bytes", "16000000")
+"""The cache in host memory is small, so that it is full, and no longer grows, after some seconds."""
 GAUGES = ("llama_bind_running", "llama_bind_waiting", "llama_bind_http_requests_open")
 
 Rest = dict[str, Usage]

@@ -24,6 +24,8 @@ MAX_HEAD = 64 * 1024
 MANY_MORE = 1.5
 """So many times the most connections are still told that there are too many; what is above is closed without a word."""
 LAST_LOOK = 0.05
+LINGER = 10.0
+"""Seconds for which a client that is refused may go on sending until it looks for the answer."""
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 PHRASES = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
@@ -42,16 +44,19 @@ class _Guarded(asyncio.Protocol):
     loop: asyncio.AbstractEventLoop
     timeout_keep_alive_task: asyncio.TimerHandle | None
     transport: asyncio.Transport
+    _inner: asyncio.Transport
     _stalled: asyncio.TimerHandle | None = None
     _late: asyncio.TimerHandle | None = None
+    _lingering: asyncio.TimerHandle | None = None
     _waits_for: str | None = None
     _part: str | None = None
     _head = 0
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+    def connection_made(self, transport: Any) -> None:
+        self._inner = transport
+        super().connection_made(_Transport(transport, self))  # type: ignore[arg-type]  # it is as good as one
         count = len(self.connections)
         if count > self.max_connections * MANY_MORE:
             self.transport.abort()
@@ -63,7 +68,25 @@ class _Guarded(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_for(None)
         self._patient()
+        if self._lingering is not None:
+            self._lingering.cancel()
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Close the connection; where the client is still sending, read on for a while and throw it away. Else the
+        system would reset the connection, and the client never see the answer that says what was wrong.
+        """
+        if self._lingering is not None or self._inner.is_closing() or self._arriving() is None:
+            self._inner.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        self._wait_for(None)
+        self._lingering = self.loop.call_later(LINGER, self._inner.close)
+        if self._inner.can_write_eof():
+            self._inner.write_eof()
+        self.flow.resume_reading()
 
     # -- clients that do not read --------------------------------------------------------------------------------
 
@@ -84,6 +107,8 @@ class _Guarded(asyncio.Protocol):
     # -- clients that do not send --------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            return
         if b"pgrade" in data and self._arriving() != "body":
             data = _without_upgrade(data)
         super().data_received(data)
@@ -170,7 +195,27 @@ class _Guarded(asyncio.Protocol):
             body = dumps(ApiError(status, INVALID, code, message).body())
             head = f"HTTP/1.1 {status} {PHRASES[status]}\r\ncontent-type: application/json\r\nconnection: close\r\n"
             self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head.encode(), len(body), body))
-        self.transport.close()
+        if status == 408:
+            self._inner.close()  # who sends slowly has sent enough
+        else:
+            self._linger()
+
+
+class _Transport:
+    """A transport as uvicorn uses it, but the protocol closes it."""
+
+    def __init__(self, inner: asyncio.Transport, protocol: _Guarded) -> None:
+        self._inner = inner
+        self._protocol = protocol
+        self.write = inner.write  # called for every chunk
+        self.close = protocol.close
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self._protocol._lingering is not None or self._inner.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def _without_upgrade(data: bytes) -> bytes:
