@@ -120,12 +120,12 @@ def _chat(flags: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     name = flags.get("chat_template")
     if name is not None:
+        name = {"llama2": "llama-2", "llama3": "llama-3"}.get(name, name)
         given = {"chat_format": name} if name in FORMATS else {"chat_template": name}
     if "chat_template_file" in flags:
         given = {"chat_template": Path(flags["chat_template_file"]).read_text(encoding="utf-8")}
-    if flags.get("reasoning", "auto") != "auto":
-        given["enable_thinking"] = flags["reasoning"] == "on"
-    return given
+    # llama-server tells templates to think unless it is told not to; ours are told nothing unless something is said.
+    return given | {"enable_thinking": flags.get("reasoning") != "off"}
 
 
 def _further(flags: dict[str, Any]) -> dict[str, Any]:

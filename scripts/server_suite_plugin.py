@@ -69,13 +69,16 @@ def _prepare() -> Any:
 
 
 def _patient(make_request: Any) -> Any:
-    """The same, but whoever asks a server that is not there yet waits before asking again: it needs the processor. And
-    the names of headers have no case, as in HTTP.
+    """The same, but whoever asks a server that is not there yet waits before asking again: it needs the processor. The
+    names of headers have no case, as in HTTP. What llama-server tells because it was started with --verbose is asked
+    for by each request.
     """
 
-    def patient(self: Any, method: str, path: str, *arguments: Any, **more: Any) -> Any:
+    def patient(self: Any, method: str, path: str, data: Any = None, *arguments: Any, **more: Any) -> Any:
+        if self.debug and isinstance(data, dict):
+            data = {**data, "verbose": True}
         try:
-            answer = make_request(self, method, path, *arguments, **more)
+            answer = make_request(self, method, path, data, *arguments, **more)
         except OSError:
             if path == "/health":
                 time.sleep(0.2)

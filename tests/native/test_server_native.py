@@ -383,6 +383,17 @@ def test_tokens_as_llama_cpp_python_has_them() -> None:
     assert error_of(post("/extras/detokenize", {"tokens": [10**6]}), 400)["code"] == "invalid_token"
 
 
+def test_tokens_of_messages_and_the_prompt_of_a_chat() -> None:
+    chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2, **GREEDY}
+    answer = post("/v1/chat/completions", {**chat, "verbose": True}).json()
+    assert answer["__verbose"]["prompt"] == post("/apply-template", chat).json()["prompt"]
+    count = post("/v1/chat/completions/input_tokens", chat).json()
+    assert count == {"object": "response.input_tokens", "input_tokens": answer["usage"]["prompt_tokens"]}
+    assert "__verbose" not in post("/v1/chat/completions", chat).json()
+    both = {**chat, "add_generation_prompt": True, "continue_final_message": True}
+    assert error_of(post("/v1/chat/completions", both), 400)["param"] == "continue_final_message"
+
+
 def test_texts_and_ids_to_tokens() -> None:
     first = llm().tokenize("Hello")
     found = post("/tokenize", {"content": ["Hello", 7, "in"], "add_special": True}).json()["tokens"]

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from llama_bind.reading import in_reader, weight
 from llama_bind.server.body import read_body
+from llama_bind.server.errors import INVALID, ApiError
 from llama_bind.server.replies import Reply, unless_gone
 from llama_bind.server.requests import call_options, model_for, settings_of, wants_stream
 from llama_bind.server.routes.described import FINGERPRINT, described, event_stream, model_name
@@ -33,6 +34,9 @@ async def create(request: Request) -> Response:
     """Answer a conversation (OpenAI's chat completions)."""
     body = await read_body(request, ChatRequest, settings_of(request).server.max_body_bytes)
     llm = await model_for(request, body)
+    if body.value.get("add_generation_prompt") is True and body.value.get("continue_final_message") is True:
+        message = "add_generation_prompt opens a turn, continue_final_message goes on with the last; ask for one."
+        raise ApiError(400, INVALID, "invalid_value", message, param="continue_final_message")
     options = {**call_options(request, body, OPTIONS), "model": model_name(request, body)}
     stream = wants_stream(body)
     options["stream"] = stream
@@ -41,7 +45,7 @@ async def create(request: Request) -> Response:
         return event_stream(request, result, body.headers, opening=options.get("n") or 1)
     found = {**result, "system_fingerprint": FINGERPRINT}
     if body.value.get("verbose") is True:  # as llama-server: what the model was given
-        given = body.of(OPTIONS)
-        size = weight(body.value["messages"], given)
-        found["__verbose"] = {"prompt": await in_reader(size, prompt_text, llm, body.value["messages"], given)}
+        messages = body.value["messages"]
+        prompt = await in_reader(weight(messages, options), prompt_text, llm, messages, {**options, "stream": False})
+        found["__verbose"] = {"prompt": prompt}
     return Reply(found, headers=body.headers)

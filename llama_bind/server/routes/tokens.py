@@ -12,7 +12,7 @@ from llama_bind.aio import AsyncLlama
 from llama_bind.reading import in_reader, weight
 from llama_bind.server.body import read_body
 from llama_bind.server.replies import Reply
-from llama_bind.server.requests import model_for, settings_of
+from llama_bind.server.requests import call_options, model_for, settings_of
 from llama_bind.server.routes.described import described
 from llama_bind.server.schemas.chat import OPTIONS
 from llama_bind.server.schemas.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
@@ -82,8 +82,8 @@ async def apply_template(request: Request) -> Response:
     """The prompt that a conversation becomes, without running it."""
     body = await read_body(request, TemplateRequest, settings_of(request).server.max_body_bytes)
     llm = await model_for(request, body)
-    size = weight(body.value["messages"])
-    prompt = await in_reader(size, prompt_text, llm, body.value["messages"], body.of(OPTIONS))
+    messages, options = body.value["messages"], call_options(request, body, OPTIONS)
+    prompt = await in_reader(weight(messages, options), prompt_text, llm, messages, options)
     return Reply({"prompt": prompt}, headers=body.headers)
 
 
@@ -91,7 +91,7 @@ async def count_chat(request: Request) -> Response:
     """How many tokens the prompt of a conversation has (llama-server's own)."""
     body = await read_body(request, TemplateRequest, settings_of(request).server.max_body_bytes)
     llm = await model_for(request, body)
-    messages, options = body.value["messages"], body.of(OPTIONS)
+    messages, options = body.value["messages"], call_options(request, body, OPTIONS)
     chat = await in_reader(weight(messages, options), llm._session.chat, messages, options)
     count = len(chat.requests[0].prompt)
     return Reply({"object": "response.input_tokens", "input_tokens": count}, headers=body.headers)
