@@ -33,12 +33,17 @@ def parent() -> str:
     return Path(sys.prefix, "parent").read_text(encoding="utf-8")
 
 
+def failures(server: Server) -> list[str]:
+    """What a server has logged besides warnings, which llama.cpp writes too."""
+    return [line for line in server.errors if not line.startswith("WARNING: ")]
+
+
 @pytest.fixture(scope="session")
 def running() -> Iterator[Server]:
     with serving(*OPTIONS, "--n-ctx", "2048", python=parent()) as server:
         server.lines.get(timeout=120)
         yield server
-        assert server.errors == [], "the server has logged failures"
+        assert failures(server) == []
 
 
 @pytest.fixture(scope="session")

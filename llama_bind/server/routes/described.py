@@ -48,9 +48,10 @@ def described(
     *,
     stream: bool = False,
     error: Mapping[str, Any] = ERROR_SCHEMA,
+    media: str = "application/json",
 ) -> dict[str, Any]:
-    """Arguments of a route for its documentation; `error`: the schema of its errors."""
-    content: dict[str, Any] = {"application/json": {"schema": {}}}
+    """Arguments of a route for its documentation; `error`: the schema of its errors; `media`: what an answer is."""
+    content: dict[str, Any] = {media: {"schema": {}}}
     if stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     failed = {"description": "An error.", "content": {"application/json": {"schema": error}}}

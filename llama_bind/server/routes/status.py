@@ -30,7 +30,8 @@ def routes() -> APIRouter:
     router = APIRouter(tags=["status"])
     router.add_api_route("/health", health, methods=["GET"], **described("Whether requests are answered"))
     router.add_api_route("/v1/health", health, methods=["GET"], include_in_schema=False)
-    router.add_api_route("/metrics", metrics, methods=["GET"], **described("Counters for Prometheus"))
+    told = described("Counters for Prometheus", media=CONTENT_TYPE.partition(";")[0])
+    router.add_api_route("/metrics", metrics, methods=["GET"], **told)
     router.add_api_route("/props", props, methods=["GET"], **described("Properties of the server"))
     router.add_api_route("/slots", slots, methods=["GET"], **described("What runs"))
     return router
@@ -41,14 +42,14 @@ async def health(request: Request) -> Response:
     be. Needs no key.
     """
     models = models_of(request)
+    needed = [one for one in models.services if not one.on_demand and not (one.was_loaded and models.several)]
+    if any(one.error is not None for one in needed):
+        return Reply({"status": "error"}, 503)
     if models.closing:
         return Reply({"status": "shutting down"}, 503)
-    for service in models.services:
-        if service.on_demand or (service.was_loaded and (models.several or service.error is None)):
-            continue
-        if service.error is not None:
-            return Reply({"status": "error"}, 503)
-        return Reply({"status": "loading model", "progress": round(service.progress, 3)}, 503)
+    for one in needed:
+        if not one.was_loaded:
+            return Reply({"status": "loading model", "progress": round(one.progress, 3)}, 503)
     if not models.several:
         return Reply({"status": "ok"})
     loaded = sum(service.llm is not None for service in models.services)
