@@ -84,8 +84,16 @@ class Steps:
         self.n_tokens = 0
         self.stale = True  # nothing to sample from: the last token must be computed again
         self.input_ids: Ids = np.zeros(n_ctx, np.int32)
-        self.scores: Scores = np.zeros((n_ctx if logits_all else 1, self.context.n_vocab), np.float32)
+        self._scores: Scores | None = None
         self._sampler: Sampler | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """See the class; made when it is first needed: it may take many gigabytes."""
+        if self._scores is None:
+            rows = len(self.input_ids) if self.logits_all else 1
+            self._scores = np.zeros((rows, self.context.n_vocab), np.float32)
+        return self._scores
 
     @property
     def tokens(self) -> Ids:

@@ -225,3 +225,30 @@ def test_the_package_refuses_to_live_beside_the_original(original: Path) -> None
         original,
     )
     assert printed.startswith("llama-cpp-python 0.2.0 and llama-bind-as-llama-cpp are both installed")
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", exc_type=ImportError)
+    cached = tmp_path / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("1" * 40)
+    snapshot = cached / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "tiny-Q8_0.gguf").write_bytes(Path(MODEL).read_bytes())
+    code = f"""
+        import os
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import llama_bind
+        llama_bind.install_as_llama_cpp()
+        from llama_cpp import Llama
+        llm = Llama.from_pretrained("owner/name", "*Q8_0.gguf", cache_dir={str(tmp_path)!r}, n_ctx=64,
+                                    local_dir_use_symlinks=False, verbose=False)
+        print(llm("Hello", max_tokens=2)["usage"]["completion_tokens"], type(llm) is Llama)
+        try:
+            Llama.from_pretrained(repo_id="owner/other", filename="*.gguf", cache_dir={str(tmp_path)!r})
+        except ValueError as error:
+            print(type(error).__name__, error)
+        """
+    lines = run(code).splitlines()
+    assert lines[0] == "2 True"
+    assert lines[1].startswith("DownloadError owner/other")

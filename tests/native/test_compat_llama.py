@@ -11,6 +11,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -524,3 +525,20 @@ def test_by_hand_needs_weights() -> None:
         assert llm.detokenize(llm.tokenize(b"Hello")) == b"Hello"
         with pytest.raises(UnsupportedError, match="vocab_only"):
             llm.eval([1])
+
+
+def test_the_vocabulary_that_its_own_tests_use() -> None:
+    path = Path(__file__).parents[2] / "vendor" / "llama.cpp" / "models" / "ggml-vocab-llama-spm.gguf"
+    with Llama(model_path=str(path), vocab_only=True, verbose=False) as llm:
+        text = b"Hello World"
+        assert llm.tokenize(text) == [1, 15043, 2787]
+        assert llm.detokenize([1, 15043, 2787]) == text
+        bare = llm.tokenize(text, add_bos=False)
+        assert bare == [15043, 2787]
+        assert llm.detokenize(bare) == b" Hello World"  # pieces: the space of the first token shows without BOS
+        assert b"".join(llm.detokenize([token]) for token in bare) == b" Hello World"
+        marked = b"Hello World</s>"
+        assert llm.tokenize(marked) == [1, 15043, 2787, 829, 29879, 29958]
+        assert llm.tokenize(marked, special=True) == [1, 15043, 2787, llm.token_eos()]
+        assert llm.tokenize(b"", add_bos=True, special=True) == [llm.token_bos()]
+        assert llm.detokenize([llm.token_bos()]) == b""
