@@ -333,7 +333,10 @@ def test_its_size_is_told_by_its_file() -> None:
 
 
 def test_an_idle_model_is_unloaded_and_comes_back() -> None:
-    tables = [{"name": "a", "model": file_of(1), "idle_timeout": 0.2}, {"name": "b", "model": file_of(2)}]
+    tables: list[dict[str, Any]] = [
+        {"name": "a", "model": file_of(1), "idle_timeout": 0.2},
+        {"name": "b", "model": file_of(2)},
+    ]
 
     async def work(client: httpx.AsyncClient, models: Models) -> None:
         assert (await asking(client, "a")).status_code == (await asking(client, "b")).status_code == 200
