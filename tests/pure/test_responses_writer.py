@@ -110,6 +110,7 @@ def test_tokens_whose_text_is_held_back_count_with_it() -> None:
         ("R", [("reasoning", "hm", "completed")]),
         ("R  ", [("reasoning", "hm", "completed"), ("message", "\n\n\n\n", "completed")]),
         ("ET", [("function_call", "{}", "completed"), ("message", "Let me see.", "completed")]),
+        (" ET", [("function_call", "{}", "completed"), ("message", "Let me see.", "completed")]),
     ],
 )
 def test_blank_text_is_a_message_only_where_there_is_nothing_else(text: str, output: Any) -> None:
