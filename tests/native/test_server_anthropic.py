@@ -9,10 +9,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
 import httpx
+import pydantic
 import pytest
 
 from llama_bind import AsyncLlama, Llama
@@ -171,6 +172,20 @@ def test_answers_of_a_form(client: anthropic.Anthropic) -> None:
         )  # fmt: skip
 
 
+class Answer(pydantic.BaseModel):
+    sure: Literal[True]
+    word: Literal["yes"]
+
+
+def test_answers_of_a_python_type(client: anthropic.Anthropic) -> None:
+    asked: Any = {"model": "m", "max_tokens": 60, "messages": HELLO, "output_format": Answer}
+    wanted = Answer(sure=True, word="yes")
+    assert client.messages.parse(**asked).parsed_output == wanted
+    with client.messages.stream(**asked) as stream:
+        assert stream.get_final_message().parsed_output == wanted
+    assert client.messages.count_tokens(model="m", messages=HELLO, output_format=Answer).input_tokens
+
+
 # -- streams -----------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +334,61 @@ def test_a_round_with_a_tool(thinking: anthropic.Anthropic, choice: Any) -> None
     assert counts[0] < counts[1] < counts[2]
 
 
+def test_the_clients_own_loop_of_tools(thinking: anthropic.Anthropic) -> None:
+    called = []
+
+    @anthropic.beta_tool
+    def answer(word: Literal["yes"]) -> str:
+        """Answers.
+
+        Args:
+            word: The answer.
+        """
+        called.append(word)
+        return "It is so."
+
+    runner = thinking.beta.messages.tool_runner(
+        model="m", max_tokens=200, tools=[answer], messages=HELLO, max_iterations=2,
+        tool_choice={"type": "any", "disable_parallel_tool_use": True},
+    )  # fmt: skip
+    # It begins with a conversation that the server holds, which this one refuses, and goes on without.
+    assert [message.stop_reason for message in runner] == ["tool_use", "tool_use"]
+    assert called == ["yes", "yes"]
+    sent = list(runner._params["messages"])
+    assert [message["role"] for message in sent] == ["user", "assistant", "user", "assistant", "user"]
+
+
+# What clients declare in earnest: keywords that cannot be enforced, or only tell people something.
+RICH: Any = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "description": "A file.", "format": "uri", "minLength": 1},
+        "limit": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991, "default": 10},
+        "todos": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "object", "properties": {"done": {"type": "boolean"}}, "additionalProperties": False},
+        },
+        "env": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "string"}},
+        "mode": {"anyOf": [{"const": "a"}, {"type": "null"}]},
+    },
+    "required": ["limit"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("kind", ["auto", "any"])
+def test_schemas_as_clients_have_them(thinking: anthropic.Anthropic, kind: Any) -> None:
+    tools: Any = [{"name": "mcp__files__Read", "input_schema": RICH, "cache_control": {"type": "ephemeral"}}, TOOL]
+    made = thinking.messages.create(
+        model="m", max_tokens=40, messages=HELLO, tools=tools, tool_choice={"type": kind}, extra_body={"temperature": 0}
+    )
+    assert made.usage.output_tokens
+    if kind == "any":
+        assert made.content[0].type == "tool_use"
+
+
 def test_several_calls(thinking: anthropic.Anthropic) -> None:
     made = thinking.messages.create(
         model="m",
@@ -441,6 +511,7 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
         ({"thinking": {"type": "enabled", "budget_tokens": 6}}, "max_tokens"),
         ({"messages": [{"role": "user", "content": "x" * 100_000}]}, "context"),
         ({"mcp_servers": [{}]}, "mcp_servers"),
+        ({"compaction": {}}, "compaction"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -260,6 +260,8 @@ def test_choices_among_tools(choice: dict[str, Any], wanted: dict[str, Any]) -> 
         ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, "Anthropic's own"),
         ({"tools": [{**TOOL, "type": 5}]}, "tools.0: tools of type '5'"),
         ({"mcp_servers": [{"url": "http://x"}]}, "mcp_servers: this server calls no others"),
+        ({"thread": {"type": "create"}}, "thread: this server holds no conversations"),
+        ({"compaction": {"type": "x"}}, "compaction: this server makes no summaries"),
         ({"tools": [TOOL], "tool_choice": {}}, "tool_choice.type: is missing"),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice.type: must be one of"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool"}}, "tool_choice.name: is missing"),
@@ -386,6 +388,7 @@ def test_names_that_are_known() -> None:
         "model", "messages", "max_tokens", "system", "metadata", "stop_sequences", "stream", "temperature", "top_k",
         "top_p", "tools", "tool_choice", "thinking", "output_config", "output_format", "cache_control", "container",
         "context_management", "inference_geo", "mcp_servers", "service_tier", "speed", "betas", "user_profile_id",
+        "thread", "compaction", "diagnostics", "billing_policy", "fallbacks", "fallback_credit_token", "workspace_id",
     }  # fmt: skip
     assert theirs <= fields_of(MessagesRequest)
     assert {"min_p", "seed", "grammar", "chat_template_kwargs", "timeout", "cache_salt"} <= OPTIONS

@@ -232,6 +232,16 @@ def test_every_error_has_a_type_that_clients_know() -> None:
     }
 
 
+def test_details_of_errors() -> None:
+    details = {"error_code": "thread_unsupported_request"}
+    error = ApiError(400, "invalid_request_error", "unsupported", "Sorry.", details=details, n_ctx=5)
+    assert error_body(error, "")["error"] == {
+        "type": "invalid_request_error",
+        "message": "Sorry.",
+        "details": details,
+    }
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "retry", "wanted"),
     [

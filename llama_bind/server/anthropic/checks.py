@@ -13,14 +13,14 @@ from llama_bind.server.errors import INVALID, ApiError
 __all__ = ["as_list", "as_object", "as_text", "refused", "unsupported"]
 
 
-def refused(where: str, says: str, code: str = "invalid_value") -> ApiError:
-    """An error of the request at `where`."""
-    return ApiError(400, INVALID, code, f"{where}: {says}.", param=where.partition(".")[0])
+def refused(where: str, says: str, code: str = "invalid_value", **more: Any) -> ApiError:
+    """An error of the request at `where`; `more`: further fields of the error."""
+    return ApiError(400, INVALID, code, f"{where}: {says}.", param=where.partition(".")[0], **more)
 
 
-def unsupported(where: str, says: str) -> ApiError:
+def unsupported(where: str, says: str, **more: Any) -> ApiError:
     """Something that the API has and this server does not."""
-    return refused(where, says, "unsupported")
+    return refused(where, says, "unsupported", **more)
 
 
 def as_object(value: Any, where: str) -> Mapping[str, Any]:

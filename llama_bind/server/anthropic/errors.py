@@ -28,8 +28,11 @@ def refusal(scope: Mapping[str, Any], error: ApiError, retry_after: int, request
 
 
 def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
-    """The body of an error."""
-    return {"type": "error", "error": {"type": _type(error), "message": error.message}, "request_id": request_id}
+    """The body of an error; `details`, where it has any, are for programs."""
+    told: dict[str, Any] = {"type": _type(error), "message": error.message}
+    if "details" in error.more:
+        told["details"] = error.more["details"]
+    return {"type": "error", "error": told, "request_id": request_id}
 
 
 def _type(error: ApiError) -> str:

@@ -46,8 +46,7 @@ def read_request(body: Mapping[str, Any]) -> Asked:
         ApiError: 400, what cannot be read or is not to be had here.
     """
     given = {name: value for name, value in body.items() if value is not None}
-    if given.get("mcp_servers"):
-        raise unsupported("mcp_servers", "this server calls no others; call them yourself and declare their tools")
+    _check_possible(given)
     options: dict[str, Any] = {}
     if "stop_sequences" in given:
         options["stop"] = _stops(given["stop_sequences"])
@@ -64,6 +63,20 @@ def read_request(body: Mapping[str, Any]) -> Asked:
     messages = read_messages(given.get("system"), given["messages"])
     options.update(_thinking(given, between_tools=any(m["role"] == "tool" for m in _last_turn(messages))))
     return Asked(messages, options, _is_shown(given.get("thinking", {}).get("display")))
+
+
+def _check_possible(given: Mapping[str, Any]) -> None:
+    """Refuse what would change the meaning of a request if it were passed over."""
+    if given.get("mcp_servers"):
+        raise unsupported("mcp_servers", "this server calls no others; call them yourself and declare their tools")
+    if "thread" in given:  # Anthropic's client knows this error and sends whole conversations from then on
+        raise unsupported(
+            "thread",
+            "this server holds no conversations; send all messages",
+            details={"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+        )
+    if "compaction" in given:
+        raise unsupported("compaction", "this server makes no summaries; ask for one in a message")
 
 
 def _last_turn(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,11 @@ WITHOUT = frozenset({
 OPTIONS = option_names(CLASSES, WITHOUT)
 """What a body may name of the library's options, beside Anthropic's fields."""
 
-_Ignored = (Any, Field(None, description="Accepted, and without meaning here."))
+IGNORED = (
+    "betas", "billing_policy", "cache_control", "container", "context_management", "diagnostics",
+    "fallback_credit_token", "fallbacks", "inference_geo", "service_tier", "speed", "user_profile_id", "workspace_id",
+)  # fmt: skip
+"""What has a meaning on Anthropic's side only."""
 
 _FIELDS: dict[str, Any] = {
     "model": (str | None, Field(None, description="Which model; may be left out while one is served.")),
@@ -35,8 +39,9 @@ _FIELDS: dict[str, Any] = {
     "output_config": (dict[str, Any] | None, Field(None, description="format: a JSON schema; effort of thinking.")),
     "output_format": (dict[str, Any] | None, Field(None, description="Older place of output_config.format.")),
     "mcp_servers": (list[dict[str, Any]] | None, Field(None, description="Refused: no servers are called.")),
-    **dict.fromkeys(("betas", "cache_control", "container", "context_management", "inference_geo"), _Ignored),
-    **dict.fromkeys(("diagnostics", "service_tier", "speed", "user_profile_id"), _Ignored),
+    "thread": (Any, Field(None, description="Refused: no conversations are held; send all messages.")),
+    "compaction": (Any, Field(None, description="Refused: no summaries are made.")),
+    **dict.fromkeys(IGNORED, (Any, Field(None, description="Accepted, and without meaning here."))),
     **option_fields(CLASSES, WITHOUT),
 }
 _GENERATING: dict[str, Any] = {
