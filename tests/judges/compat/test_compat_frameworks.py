@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any, Literal
 
@@ -130,3 +131,19 @@ def test_llm_gguf() -> None:
     assert conversation.prompt("And of Italy?").text()
     vectors = list(llm_gguf.GgufEmbeddingModel("test/embedding", PATH).embed_multi(["a", "b"]))
     assert [len(vector) for vector in vectors] == [576, 576]
+
+
+def test_autogen() -> None:
+    from autogen_core.models import UserMessage
+    from autogen_ext.models.llama_cpp import LlamaCppChatCompletionClient
+
+    async def work() -> None:
+        client = LlamaCppChatCompletionClient(model_path=PATH, n_ctx=512, n_threads=1, verbose=False)
+        message = UserMessage(content="What is the capital of France?", source="user")
+        found = await client.create([message], extra_create_args={"max_tokens": 16, "temperature": 0.0})
+        assert found.content
+        assert found.usage.completion_tokens == 16
+        assert client.count_tokens([message]) > 5
+        await client.close()
+
+    asyncio.run(asyncio.wait_for(work(), 120))
