@@ -12,7 +12,7 @@ from openai.types.responses import ResponseItem
 
 from tests.responses import checked, typed
 from tests.responses_http import GREEDY, chat_text, connected, events_of, llm, raw
-from tests.servers import app_of, error_of, get, post
+from tests.servers import app_of, error_of, get, listening, post
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,13 @@ def test_cancelling_in_the_background(client: openai.OpenAI) -> None:
             break
         time.sleep(0.01)
     assert llm().stats.running == 0
+
+
+def test_the_end_of_the_server_ends_what_is_in_the_background() -> None:
+    app = app_of(llm())
+    with listening(app) as port, openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+        made = client.responses.create(model="tiny", input="Hello", max_output_tokens=3500, background=True, **GREEDY)
+        assert made.status == "queued"
+    record = app.state.responses.store.get(None, made.id)
+    assert record.response["status"] == "cancelled"
+    assert not record.running
