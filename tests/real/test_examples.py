@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from llama_bind.hub import resolve_model
 from tests.docs.pages import ROOT
+from tests.server_process import serving
 
 EXAMPLES = ROOT / "examples"
 TIMEOUT_S = 300.0
 
 OUTPUT = {
+    "instruct": r"^\[INST\] What is the capital of France\? \[/INST\][\s\S]+",
     "simple": r"Paris.*\n[\s\S]*'prompt_tokens': 5, 'completion_tokens': 12",
     "chat": r"user: What is the capital of France\?\nassistant: \S[\s\S]*user: And of Italy\?\nassistant: \S"
     r"[\s\S]*\n\([1-9]\d+ tokens were computed before\)",
@@ -44,7 +48,35 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+ASKING = {"openai_client"}
+"""Those that ask a server."""
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[str]:
+    with serving("--n-threads", "1", "--n-ctx", "1024") as running:
+        running.lines.get(timeout=120)
+        yield f"{running.base}/v1"
+
+
+def test_curl(api: str) -> None:
+    done = subprocess.run(
+        ["sh", str(EXAMPLES / "curl.sh"), api], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    joke, series = [json.loads(line) for line in done.stdout.splitlines()]
+    assert joke["choices"][0]["message"]["content"]
+    assert series["model"] == "gpt-3.5-turbo"
+    assert series["usage"]["prompt_tokens"] > joke["usage"]["prompt_tokens"]
+
+
+def test_a_client_of_openai(api: str) -> None:
+    result = run("openai_client", api)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert len(result.stdout.splitlines()) >= 2
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in EXAMPLES.glob("*.py")} - ASKING))
 def test_an_example_runs_and_says_what_it_should(name: str) -> None:
     result = run(name)
     assert result.returncode == 0, result.stderr[-3000:]
