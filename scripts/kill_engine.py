@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = ["--n-seq-max", str(SLOTS), "--n-ctx", "1024", *(["--model", chosen.model] if chosen.model else [])]
     with serving(*arguments) as server:
         print(server.lines.get(timeout=600).strip(), flush=True)
-        with Storm(server.base, chosen.clients, 24) as storm:
+        with Storm(server.base, chosen.clients, 12) as storm:
             seconds = []
             for number in range(chosen.kills):
                 seconds.append(storm.kill(lambda: engine_of(server.process.pid)))

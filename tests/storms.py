@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 class Storm:
@@ -59,14 +59,21 @@ class Storm:
             before = pid()
         os.kill(before, signal.SIGKILL)
         begun = time.monotonic()
-        _until(lambda: pid() not in (None, before))
+        self._until(lambda: pid() not in (None, before))
         self.served(1)
         return time.monotonic() - begun
 
     def served(self, more: int) -> None:
         """Wait until so many more answers were whole."""
         wanted = self.outcomes["whole"] + more
-        _until(lambda: self.outcomes["whole"] >= wanted)
+        self._until(lambda: self.outcomes["whole"] >= wanted)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + SECONDS
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"it did not come about; {dict(self.outcomes)}, {self.wrong}")
+            time.sleep(0.01)
 
     def _ask(self, number: int) -> None:
         turn = 0
@@ -111,11 +118,3 @@ class Storm:
 def _refusal(status: int, headers: Any, text: str) -> str:
     told = json.loads(text)["error"]["code"]
     return "crashed" if (status, told) == (503, "engine_crashed") and "retry-after" in headers else f"{status} {text}"
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("it did not come about")
-        time.sleep(0.01)

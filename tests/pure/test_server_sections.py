@@ -128,3 +128,12 @@ def test_names_find_their_models() -> None:
             one.named("anything")
     assert several.budget is not None
     assert Models(Settings.of("a.gguf")).budget is None, "one model is held against what is free when it is loaded"
+
+
+def test_the_example_of_the_documents_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    (example,) = [block.partition("\n")[2] for block in page.split("```") if "[[models]]" in block]
+    (tmp_path / "c.toml").write_text(example, encoding="utf-8")
+    made = parsed("--config", str(tmp_path / "c.toml"))
+    assert [one.names[0] for one in made.models] == ["quick", "thorough"]
+    assert made.models[1].defaults == {"temperature": 0.2}
