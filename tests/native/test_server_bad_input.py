@@ -162,6 +162,29 @@ def test_images_are_refused_before_anything_is_fetched(tmp_path: Path, where: st
         assert post(CHAT, markdown, timeout=20).status_code == 200, "a text that names a place is a text"
 
 
+@pytest.mark.parametrize("where", ["http", "file"])
+def test_images_in_the_shapes_of_other_routes(tmp_path: Path, where: str) -> None:
+    with untouched() as port, unopened(tmp_path) as pipe:
+        url = f"http://127.0.0.1:{port}/x.png" if where == "http" else pipe.as_uri()
+        source = {"type": "image", "source": {"type": "url", "url": url}}
+        item = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+        file = {"role": "user", "content": [{"type": "input_file", "file_url": url}]}
+        for path, body in (
+            ("/v1/messages", {"messages": [{"role": "user", "content": [source]}], "max_tokens": 1}),
+            ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": [source]}]}),
+            ("/v1/responses", {"input": [item], "max_output_tokens": 1}),
+            ("/v1/responses", {"input": [file], "max_output_tokens": 1}),
+            ("/v1/completions", {"prompt": [{"prompt_string": "<__media__>", "multimodal_data": [url]}]}),
+            ("/completion", {"prompt": {"prompt_string": "<__media__>", "multimodal_data": [url]}, "n_predict": 1}),
+            ("/v1/embeddings", {"input": [{"type": "image_url", "image_url": url}]}),
+        ):
+            answer = post(path, {"model": "tiny", **body}, timeout=20)
+            assert answer.status_code == 400, (path, answer.text)
+            error = answer.json()["error"]
+            assert error["type"] == "invalid_request_error"
+            assert len(error["message"]) > 20, "it says what is wrong"
+
+
 @pytest.mark.parametrize(
     "field",
     ["model", "chat_template", "grammar", "json_schema", "lora", "tools", "user", "documents", "cache_salt"],
