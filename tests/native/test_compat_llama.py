@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import itertools
 import json
 import pickle
@@ -30,6 +31,7 @@ from llama_bind.compat.llama_chat_format import (
 )
 from llama_bind.compat.llama_speculative import LlamaPromptLookupDecoding
 from llama_bind.compat.llama_tokenizer import BaseLlamaTokenizer, LlamaTokenizer
+from llama_bind.core.handle import Handle
 from llama_bind.errors import InputError, StateError, UnsupportedError
 from llama_bind.results import token_text
 from tests.core_helpers import model_file
@@ -542,3 +544,16 @@ def test_the_vocabulary_that_its_own_tests_use() -> None:
         assert llm.tokenize(marked, special=True) == [1, 15043, 2787, llm.token_eos()]
         assert llm.tokenize(b"", add_bos=True, special=True) == [llm.token_bos()]
         assert llm.detokenize([llm.token_bos()]) == b""
+
+
+def test_what_is_dropped_is_freed() -> None:
+    gc.collect()
+    before = Handle.live().get("Model", 0)
+    llm = make()
+    llm("Hello", max_tokens=2)
+    llm.eval([5])
+    llm.create_chat_completion(MESSAGES, max_tokens=2)
+    assert Handle.live()["Model"] == before + 1
+    del llm
+    gc.collect()
+    assert Handle.live().get("Model", 0) == before
