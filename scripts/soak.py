@@ -26,10 +26,11 @@ from scripts.soak_load import Load, UnexpectedError
 
 REST_SECONDS = 30
 """So long after the load ends everything may still take to come to rest."""
+FEWEST_RESTS = 4
 MOST_WRONG = 20
 FILES_ALLOWED = 4
 THREADS_ALLOWED = 10
-OPTIONS = ("--n-seq-max", "8", "--n_ctx", "1024", "--embedding", "--timeout", "60", "--cache-ram-bytes", "16000000")
+OPTIONS = ("--n-seq-max", "8", "--n_ctx", "1024", "--embedding", "--cache-ram-bytes", "16000000")
 """The cache in host memory is small, so that it is full, and no longer grows, after some seconds."""
 GAUGES = ("llama_bind_running", "llama_bind_waiting", "llama_bind_http_requests_open")
 
@@ -61,7 +62,7 @@ async def _soak(server: Served, seconds: float, workers: int, seed: int, allowed
     rests: list[Rest] = []
     begun = time.monotonic()
     print(f"{'s':>6} {'requests':>9}   {'server: MB':>11} {'files':>6} {'threads':>8}   {'engine: MB':>11} ...")
-    while time.monotonic() - begun < seconds and len(wrong) < MOST_WRONG:
+    while (time.monotonic() - begun < seconds or len(rests) < FEWEST_RESTS) and len(wrong) < MOST_WRONG:
         await _phase(server, min(phase, max(1.0, begun + seconds - time.monotonic())), workers, rng, done, wrong)
         stuck = await _come_to_rest(server)
         wrong += stuck
@@ -90,7 +91,7 @@ async def _phase(
             except UnexpectedError as error:
                 wrong.append(str(error))
 
-    async with httpx.AsyncClient(base_url=server.base, timeout=90, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=server.base, timeout=300, limits=limits) as client:
         loads = [Load(client, random.Random(rng.random()), embeds=True) for _ in range(workers)]
         await asyncio.gather(*(work(load) for load in loads))
     for load in loads:
@@ -122,7 +123,7 @@ def leaks(rests: Sequence[Rest], allowed: float) -> list[str]:
     A leak grows all the time, so that even its least value comes to be above all earlier ones; what goes up and down
     does not.
     """
-    if len(rests) < 3:
+    if len(rests) < FEWEST_RESTS:
         return [f"only {len(rests)} rests: too few to see a leak; run longer"]
     early, late = rests[: (len(rests) + 1) // 2], rests[-max(1, len(rests) // 3) :]
     found = []
