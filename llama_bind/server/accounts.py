@@ -110,6 +110,11 @@ class Account:
         said = f"{self._who} may use {bucket.size} {what} a minute, and did; try again in {wait} s."
         return ApiError(429, RATE, CODE, said, headers={"Retry-After": str(wait)})
 
+    def stay(self) -> None:
+        """A request that was let in goes on after its answer: `leave` is called once more for it."""
+        with self._lock:
+            self.running += 1
+
     def leave(self) -> None:
         """A request that was let in has ended."""
         with self._lock:

@@ -185,3 +185,17 @@ def test_the_end_of_the_server_ends_what_is_in_the_background() -> None:
     record = app.state.responses.store.get(None, made.id)
     assert record.response["status"] == "cancelled"
     assert not record.running
+
+
+def test_what_is_in_the_background_counts_for_its_key() -> None:
+    app = app_of(llm(), key_concurrency=1)
+    with (
+        listening(app) as port,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client,
+    ):
+        asked: Any = {"model": "tiny", "input": "Hello", **GREEDY}
+        made = client.responses.create(max_output_tokens=3500, background=True, **asked)
+        with pytest.raises(openai.RateLimitError):
+            client.responses.create(max_output_tokens=1, **asked)
+        assert client.responses.cancel(made.id).status == "cancelled"
+        assert client.responses.create(max_output_tokens=1, **asked).status == "incomplete"

@@ -25,7 +25,7 @@ class Job:
     Args:
         writer: Writes it.
         events: They come out of this; closed at the end by its ``aclose``.
-        ended: Called when it could not be finished; who finishes it is told by the shape.
+        ended: Called when it has ended, however it did.
 
     Attributes:
         done: No more events come.

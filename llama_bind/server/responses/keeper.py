@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from llama_bind.server.accounts import Account
 from llama_bind.server.params import ServerParams
 from llama_bind.server.replies import dumps
 from llama_bind.server.responses.background import Job
@@ -40,8 +41,14 @@ class Keeper:
         """Keep a finished response."""
         self.store.put(record, len(dumps(record.response)))
 
-    async def run(self, record: Record, writer: ResponseWriter, events: Any) -> Job:
+    async def run(self, record: Record, writer: ResponseWriter, events: Any, account: Account | None = None) -> Job:
         """Generate a response in the background; it is kept from now on.
+
+        Args:
+            record: What is kept.
+            writer: Writes it.
+            events: They come out of this.
+            account: Of the key; the response counts as a request of it until it has ended.
 
         Raises:
             ApiError: 429, as many are generated already as are kept.
@@ -49,6 +56,8 @@ class Keeper:
 
         def ended() -> None:
             self.store.finished(record, len(dumps(record.response)) + job.size)
+            if account is not None:
+                account.leave()
 
         record.job = job = Job(writer, events, ended)
         try:
@@ -56,6 +65,8 @@ class Keeper:
         except BaseException:
             await events.aclose()
             raise
+        if account is not None:
+            account.stay()
         task = job.start()
         self._running[task] = job
         task.add_done_callback(lambda task: self._running.pop(task, None))

@@ -77,7 +77,8 @@ async def create(request: Request) -> Response:
         work = llm._answer(prepare, _weight(turn), stream=as_stream)
         result: Any = await unless_gone(request.receive, work)
     if asked.background:
-        job = await keeper.run(turn.record(writer.response), writer, result)
+        account = caller_of(request.scope).account
+        job = await keeper.run(turn.record(writer.response), writer, result, account)
         if stream:
             return event_stream(request, job.read(), body.headers)
         return Reply(writer.snapshot(), headers=body.headers)
