@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from requests.structures import CaseInsensitiveDict  # type: ignore[import-untyped]
+from requests.structures import CaseInsensitiveDict
 
 SUITE = os.environ["LLAMA_SUITE_TESTS"]
 FILES = os.environ["LLAMA_SUITE_FILES"]
@@ -104,10 +104,10 @@ results: dict[str, dict[str, Any]] = {}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Numbers of tokens match any."""
     for item in items:
-        call = getattr(item, "callspec", None)
-        for name in COUNTS & set(call.params if call is not None else ()):
-            if isinstance(call.params[name], int):
-                call.params[name] = AnyNumber(call.params[name])
+        params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        for name in COUNTS & set(params):
+            if isinstance(params[name], int):
+                params[name] = AnyNumber(params[name])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
