@@ -25,7 +25,7 @@ class Answer:
     Attributes:
         first: Seconds from the request to the first chunk that holds text.
         total: Seconds to the end.
-        tokens: Completion tokens, as the server counts them.
+        tokens: Completion tokens, as the server counts them; where it does not, chunks with text.
         text: All of it.
         finish: Finish reason.
     """
@@ -134,9 +134,10 @@ def _read(times: Sequence[float], events: Sequence[bytes], start: float) -> Answ
             if text:
                 first = when if first is None else first
                 texts.append(text)
-    if first is None or not tokens:
-        raise RuntimeError("a stream ended without text or usage")
-    return Answer(first - start, times[-1] - start, tokens, "".join(texts), finish)
+    if first is None:
+        raise RuntimeError("a stream ended without text")
+    # llama-cpp-python's server sends no usage in streams, and each token as a chunk.
+    return Answer(first - start, times[-1] - start, tokens or len(texts), "".join(texts), finish)
 
 
 def percentile_ms(values: Sequence[float], share: float) -> float:

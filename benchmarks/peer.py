@@ -20,10 +20,20 @@ from benchmarks.programs import BUILD
 from benchmarks.registry import Measurement, Settings
 from buildsystem.pin import read_pin
 
-__all__ = ["FOLDER", "install", "peer_python", "sequentially"]
+__all__ = ["FOLDER", "install", "langchain", "peer_python", "sequentially"]
 
 FOLDER = ROOT / "build" / "bench-peer"
 PROGRAM = ROOT / "benchmarks" / "peer_program.py"
+BESIDE = (
+    "langchain-community~=0.4",
+    "fastapi",
+    "pydantic-settings",
+    "pyyaml",
+    "sse-starlette",
+    "starlette-context",
+    "uvicorn",
+)
+"""For its server, and for LangChain's classes that use it."""
 INSTALL_SECONDS = 600
 MARK = "done: "
 
@@ -36,13 +46,14 @@ def install() -> None:
     """
     requirement = read_pin().fallback
     stamp = FOLDER / "installed"
-    if stamp.exists() and stamp.read_text() == requirement:
+    wanted = "\n".join((requirement, *BESIDE))
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     environment = {**os.environ, "CMAKE_ARGS": "-DLLAMA_BUILD=OFF"}
     package = requirement.partition("==")[0]
     pip = [str(peer_python()), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     make = [sys.executable, "-m", "venv", "--clear", str(FOLDER)]
-    for command in (make, [*pip, "--no-binary", package, requirement]):
+    for command in (make, [*pip, "--no-binary", package, requirement], [*pip, *BESIDE]):
         print("+", " ".join(command), flush=True)
         try:
             subprocess.run(command, env=environment, check=True, timeout=INSTALL_SECONDS)
@@ -50,7 +61,7 @@ def install() -> None:
             sys.exit(f"error: installing {requirement} failed (exit status {error.returncode})")
         except subprocess.TimeoutExpired:
             sys.exit(f"error: installing {requirement} took more than {INSTALL_SECONDS} s")
-    stamp.write_text(requirement)
+    stamp.write_text(wanted)
 
 
 def sequentially(settings: Settings, rounds: Sequence[Sequence[str]], max_tokens: int, n_ctx: int) -> Measurement:
@@ -87,6 +98,35 @@ def sequentially(settings: Settings, rounds: Sequence[Sequence[str]], max_tokens
     return answer(done.stdout, done.stderr, done.returncode)
 
 
+def langchain(settings: Settings, rounds: Sequence[Sequence[str]], max_tokens: int, *, ours: bool) -> Measurement:
+    """Wall time of a round of questions to LangChain's classes: ours at once, theirs one after the other.
+
+    Raises:
+        SystemExit: what it needs is not installed.
+        RuntimeError: it failed.
+    """
+    python = ROOT / "build" / "judges" / "bin" / "python" if ours else peer_python()
+    if not python.is_file():
+        needed = "make judges" if ours else "python -m benchmarks build"
+        sys.exit(f"error: {python.parent.parent} is missing; run `{needed}` first")
+    libraries = BUILD / "bin"
+    job: dict[str, Any] = {
+        "side": "ours" if ours else "theirs",
+        "model": str(settings.model),
+        "n_threads": settings.threads,
+        "n_ctx": 1024,
+        "rounds": rounds,
+        "max_tokens": max_tokens,
+        "libraries": str(libraries),
+    }
+    environment = dict(os.environ) if ours else {**os.environ, "LLAMA_CPP_LIB_PATH": str(libraries)}
+    done = subprocess.run(
+        [str(python), str(ROOT / "benchmarks" / "langchain_program.py")],
+        input=json.dumps(job), env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
+    )  # fmt: skip
+    return answer(done.stdout, done.stderr, done.returncode)
+
+
 def answer(stdout: str, stderr: str, status: int) -> Measurement:
     """What the program measured, from what it wrote.
 
@@ -95,14 +135,14 @@ def answer(stdout: str, stderr: str, status: int) -> Measurement:
     """
     lines = [line for line in stdout.splitlines() if line.startswith(MARK)]
     if status != 0 or not lines:
-        raise RuntimeError(f"llama-cpp-python failed (exit status {status}): {(stdout + stderr)[-2000:]}")
+        raise RuntimeError(f"the program failed (exit status {status}): {(stdout + stderr)[-2000:]}")
     found: dict[str, Any] = json.loads(lines[-1][len(MARK) :])
     walls: list[float] = found["walls"]
     value = statistics.median(walls[1:] or walls)
     return Measurement(
         value,
-        {"generated tokens": float(found["tokens"])},
-        {"cpu backend": found["variant"]},
+        {"generated tokens": float(found["tokens"])} if found["tokens"] else {},
+        {"cpu backend": found["variant"]} if found["variant"] else {},
         tuple(found["texts"]),
     )
 

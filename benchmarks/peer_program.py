@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+__all__ = ["load_backends"]
+
 MARK = "done: "
 
 
@@ -24,7 +26,7 @@ def main() -> None:
     """Do the job."""
     job: dict[str, Any] = json.loads(sys.stdin.read())
     package: Any = importlib.import_module("llama_cpp")
-    _load_backends(Path(job["libraries"]))
+    load_backends(Path(job["libraries"]))
     llm: Any = package.Llama(
         job["model"],
         n_ctx=job["n_ctx"],
@@ -47,7 +49,7 @@ def main() -> None:
     print(MARK + json.dumps(done), flush=True)
 
 
-def _load_backends(folder: Path) -> None:
+def load_backends(folder: Path) -> None:
     """The package expects its backends inside libggml; here they are modules, which have to be loaded by name."""
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
     load = ctypes.CDLL(str(folder / f"libggml{suffix}")).ggml_backend_load_all_from_path

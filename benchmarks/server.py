@@ -143,7 +143,8 @@ class PeerServer(ServerProcess):
             "--n_batch": settings.n_batch,
         }
         words = (str(p) for item in options.items() for p in item)
-        command = [str(peer_python()), "-m", "llama_cpp.server", *words, *flags]
+        program = Path(__file__).with_name("peer_server_program.py")
+        command = [str(peer_python()), str(program), *words, *flags]
         super().__init__(command, port, "/v1/models", {"LLAMA_CPP_LIB_PATH": str(BUILD / "bin")})
 
 

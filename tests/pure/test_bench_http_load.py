@@ -70,13 +70,17 @@ def test_what_was_sent_is_counted_however_it_is_cut(size: int, chunked: bool) ->
     assert load.rate == pytest.approx(35 / load.wall)
 
 
+def test_without_usage_chunks_count() -> None:
+    with serving([delta(content="x"), delta(content="y"), END]) as port:
+        assert run_load(port, [{}], 1, timeout=20).answers[0].tokens == 2
+
+
 @pytest.mark.parametrize(
     ("parts", "status", "said"),
     [
         ([b"{}"], b"503 Busy", "503"),
         ([delta(content="x"), event({"error": {"message": "broken"}})], b"200 OK", "broken"),
-        ([delta(content="x"), END], b"200 OK", "without text or usage"),
-        ([END, USAGE], b"200 OK", "without text or usage"),
+        ([END, USAGE], b"200 OK", "without text"),
     ],
 )
 def test_a_request_that_fails_fails_the_load(parts: list[bytes], status: bytes, said: str) -> None:
