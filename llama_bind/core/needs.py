@@ -129,7 +129,7 @@ def memory_needs(
     window = _window_cells(facts, context, n_ctx_seq, n_seq_max, n_streams) * n_streams
     for number, layer in enumerate(layers):
         held = window if window and _is_windowed(facts, number) else cells
-        size = (_row(layer.k, context.type_k) + _row(layer.v, context.type_v)) * held
+        size = _cell(layer, context) * held
         size += 4 * layer.state * n_seq_max * (1 + context.n_rs_seq)
         if number >= first_on_gpu and context.offload_kqv:
             on_gpu += size
@@ -167,17 +167,14 @@ def _weights(
     tensors: Mapping[str, TensorInfo], facts: FileFacts, model: ModelParams, first_on_gpu: int
 ) -> tuple[int, int]:
     """Bytes on the host and on devices."""
-    overrides = [
-        (o.pattern, o.buffer_type) if isinstance(o, TensorBufferOverride) else o
-        for o in model.tensor_buft_overrides or ()
-    ]
+    overrides = [_override(given) for given in model.tensor_buft_overrides or ()]
     host = device = 0
     for name, tensor in tensors.items():
         layer = re.match(r"blk\.(\d+)\.", name)
         place = int(layer[1]) if layer else facts.n_layer if name.startswith("output") else -1
         away = place >= first_on_gpu
         for pattern, buffer in overrides:
-            if re.search(pattern, name):
+            if pattern.search(name):
                 away = not buffer.upper().startswith("CPU")
                 break
         if away:
@@ -187,15 +184,29 @@ def _weights(
     return host, device
 
 
+def _override(given: TensorBufferOverride | tuple[str, str]) -> tuple[re.Pattern[str], str]:
+    try:
+        pattern, buffer = (given.pattern, given.buffer_type) if isinstance(given, TensorBufferOverride) else given
+        return re.compile(pattern), str(buffer)
+    except (TypeError, ValueError, re.error) as error:
+        message = f"{given!r} is not a pair of a regular expression and a buffer type: {error}"
+        raise InputError(message, param="tensor_buft_overrides") from error
+
+
 # -- cache -------------------------------------------------------------------------------------------------------------
 
 
-def _row(values: int, kind: int | str) -> int:
+def _cell(layer: LayerRows, params: ContextParams) -> int:
+    """Bytes of K and V for one token."""
+    return _row(layer.k, params.type_k, "type_k") + _row(layer.v, params.type_v, "type_v")
+
+
+def _row(values: int, kind: int | str, param: str) -> int:
     """Bytes of so many values of a type of the cache."""
     for number, entry in TENSOR_TYPES.items():
         if entry.name in CACHE_TYPES and (kind == number or (isinstance(kind, str) and kind.lower() == entry.name)):
             return -(-values // entry.block_size) * entry.type_size
-    raise InputError(f"no cache can be of the type {kind!r}", param="type_k")
+    raise InputError(f"{param} must be one of {', '.join(CACHE_TYPES)}, not {kind!r}", param=param)
 
 
 def _window_cells(facts: FileFacts, params: ContextParams, n_ctx_seq: int, n_seq_max: int, n_streams: int) -> int:
@@ -220,7 +231,7 @@ def _layout(facts: FileFacts, layers: list[LayerRows], params: ContextParams, fr
     encodes = not any(layer.k or layer.state for layer in layers)
     n_seq_max = params.n_seq_max or (64 if encodes and params.embedding else DEFAULT_N_SEQ_MAX)
     trained = facts.number("context_length") or LEAST_N_CTX
-    per_cell = sum(_row(layer.k, params.type_k) + _row(layer.v, params.type_v) for layer in layers)
+    per_cell = sum(_cell(layer, params) for layer in layers)
     asked = None if params.n_ctx is None else params.n_ctx or trained
     wanted = asked or min(trained, DEFAULT_N_CTX)
     plain = per_cell and len(set(layers)) == 1 and not layers[0].state
