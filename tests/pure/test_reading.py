@@ -60,6 +60,8 @@ def test_long_ones_do_not_hold_up_short_ones() -> None:
         for _ in range(100):
             assert await asyncio.wait_for(in_reader(LONG - 1, str, 5), 10) == "5"
         assert await asyncio.wait_for(asyncio.to_thread(str, 6), 10) == "6", "asyncio's own threads are free"
+        while running[0] < LONG_THREADS:
+            await asyncio.sleep(0.01)
         assert not any(task.done() for task in long)
         open_.set()
         assert await asyncio.gather(*long) == [True] * 50
