@@ -33,7 +33,7 @@ FLAGS = (
 LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
-WAIT = 20.0
+WAIT = 30.0
 """Seconds for anything that is waited for."""
 KEYS: Mapping[str, tuple[str, int, str]] = {
     "Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "ArrowUp": ("ArrowUp", 38, ""), "Tab": ("Tab", 9, ""),

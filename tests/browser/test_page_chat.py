@@ -236,6 +236,7 @@ def test_a_server_that_is_gone_is_waited_for(page: Page) -> None:
     page.call("Network.enable")
     gone = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     page.call("Network.emulateNetworkConditions", offline=True, **gone)
+    page.until("fetch('health', {cache: 'no-store'}).then(() => false, () => true)")
     send(page, "go")
     page.says(f"{LAST} .fault", "The server does not answer.")
     page.says("#server", "The server does not answer.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.actions import LAST, send, shown
+from tests.browser.actions import LAST, done, send, shown
 from tests.browser.backend import Backend, Gate, saying
 from tests.browser.chromium import Chromium, Page
 
@@ -17,6 +17,7 @@ def test_keys(page: Page, server: Backend) -> None:
     assert page.count(".message") == 0
     page.press("Enter")
     page.until("document.querySelectorAll('.message').length === 2")
+    done(page)
     assert server.asked[0]["messages"][0]["content"] == "one\ntwo"
     page.press("Ctrl+k")
     assert page.count(".message") == 0

@@ -36,7 +36,7 @@ def test_keys(tmp_path: Path) -> None:
         assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "one" not in answer.text
-    for path in ("/", "/metrics", "/props", "/slots", "/docs", "/openapi.json", "/nothing"):
+    for path in ("/metrics", "/props", "/slots", "/docs", "/openapi.json", "/nothing"):
         assert get(path, app=app).status_code == 401, path
     assert post("/health", app=app).status_code == 401
     assert get("/health", app=app).status_code == get("/v1/health", app=app).status_code == 200

@@ -61,8 +61,11 @@ def test_each_library_lies_in_it_once_and_in_its_folder(contents: zipfile.ZipFil
 def test_nothing_lies_outside_the_package(contents: zipfile.ZipFile) -> None:
     names = [name for name in contents.namelist() if not name.startswith("llama_bind-0.1.0.dist-info/")]
     assert [name for name in names if not name.startswith("llama_bind/")] == []
-    kinds = {Path(name).suffix for name in names if not name.startswith(NATIVE)}
-    assert kinds <= {".py", ".typed"}, kinds
+    page = "llama_bind/server/page/"
+    assert {name.removeprefix(page) for name in names if name.startswith(page)} == {
+        path.name for path in (ROOT / page).iterdir()
+    }
+    assert {Path(name).suffix for name in names if not name.startswith((NATIVE, page))} <= {".py", ".typed"}
     assert "llama_bind/py.typed" in names
     assert [name for name in names if name.startswith(NATIVE) and not LIBRARY.search(name)] == []
 

@@ -2,7 +2,7 @@
 // Not for: drawing messages (view.js), the server (api.js), what is kept (store.js).
 import { events, Failure, health, LOST, pause, request } from "./api.js";
 import { find, h, icon, note, say } from "./dom.js";
-import { makeFields, parameters, showFields } from "./settings.js";
+import { makeFields, parameters, showDefaults, showFields } from "./settings.js";
 import { download, drawList, upload } from "./side.js";
 import * as store from "./store.js";
 import { View } from "./view.js";
@@ -16,7 +16,6 @@ const runs = new Map(); // conversation's id -> its answer that comes
 let current = null;
 let views = [];
 let models = [];
-let defaults = {};
 let leaving = false;
 let stuck = true; // the end of the conversation is in sight and stays so
 
@@ -307,9 +306,12 @@ async function learn() {
   select.replaceChildren(...models.map((model) => h("option", { value: model.id }, model.id)));
   chooseModel();
   drawState();
-  // What the server does by default is only shown: without it, the fields say "default".
-  const told = await request("props").then((answer) => answer.json()).catch(() => ({}));
-  defaults = told.default_generation_settings?.params ?? {};
+}
+
+/** What the model does by default, which the settings only show: without it they say "default". */
+async function learnDefaults() {
+  const told = await request(`props?model=${encodeURIComponent(select.value)}`).then((answer) => answer.json()).catch(() => ({}));
+  return told.default_generation_settings?.params ?? {};
 }
 
 function chooseModel() {
@@ -411,9 +413,10 @@ function listen() {
   });
   find("#new").addEventListener("click", () => open(null));
   for (const name of ["#menu", "#shade"]) find(name).addEventListener("click", () => document.body.classList.toggle("menu"));
-  find("#gear").addEventListener("click", () => {
-    showFields(current.options, defaults);
+  find("#gear").addEventListener("click", async () => {
+    showFields(current.options);
     find("#settings").showModal();
+    showDefaults(await learnDefaults());
   });
   find("#settings").addEventListener("click", (event) => event.target.id === "settings" && event.target.close());
   find("#theme").addEventListener("click", () => {

@@ -37,15 +37,19 @@ function tellProblem() {
   find("#problem").textContent = problem;
 }
 
-/** Show a conversation's options; `defaults`: what the server does where nothing is set. */
-export function showFields(options, defaults) {
-  for (const field of find("#fields").elements) {
-    if (!field.name) continue;
-    field.value = options[field.name] ?? "";
-    const usual = defaults[field.name];
-    if (field.name in NUMBERS) field.placeholder = typeof usual === "number" ? String(+usual.toFixed(4)) : "default";
-  }
+/** Show a conversation's options. */
+export function showFields(options) {
+  for (const field of find("#fields").elements) if (field.name) field.value = options[field.name] ?? "";
+  showDefaults({});
   tellProblem();
+}
+
+/** Show what the server does where nothing is set. */
+export function showDefaults(defaults) {
+  for (const name of Object.keys(NUMBERS)) {
+    const usual = defaults[name];
+    find(`#o-${name}`).placeholder = typeof usual === "number" ? String(+usual.toFixed(4)) : "default";
+  }
 }
 
 /** Options as fields of a request. Throws Failure with words for a person where they cannot be. */
