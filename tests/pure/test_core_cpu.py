@@ -69,3 +69,16 @@ def test_available_memory_is_the_least_of_machine_and_group(tmp_path: Path) -> N
     write(tmp_path, "sys/fs/cgroup/g/memory.max", "500000\n")
     write(tmp_path, "sys/fs/cgroup/g/memory.current", "100000\n")
     assert cpu.available_memory(tmp_path) == 400000
+
+
+def test_files_that_a_group_holds_in_memory_give_way(tmp_path: Path) -> None:
+    write(tmp_path, "proc/self/cgroup", "0::/g\n2:memory:/old\n")
+    write(tmp_path, "sys/fs/cgroup/g/memory.max", "500000\n")
+    write(tmp_path, "sys/fs/cgroup/g/memory.current", "450000\n")
+    write(tmp_path, "sys/fs/cgroup/g/memory.stat", "anon 5\ninactive_file 300000\nactive_file 100000\nfile 999999\n")
+    assert cpu.available_memory(tmp_path) == 450000
+    write(tmp_path, "sys/fs/cgroup/memory/old/memory.limit_in_bytes", "400000\n")
+    write(tmp_path, "sys/fs/cgroup/memory/old/memory.usage_in_bytes", "300000\n")
+    old = "inactive_file 1\nactive_file 1\ntotal_inactive_file 100000\ntotal_active_file 50000\n"
+    write(tmp_path, "sys/fs/cgroup/memory/old/memory.stat", old)
+    assert cpu.available_memory(tmp_path) == 250000

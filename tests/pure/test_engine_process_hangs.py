@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from llama_bind.engine.request import Request
 from llama_bind.errors import EngineCrashedError, EngineFailedError
 from tests import child_engines as fakes
 from tests.child_engines import SLOW, make
-from tests.engine_processes import pid_of, started, text_of, until
+from tests.engine_processes import SECONDS, pid_of, started, text_of, until
 
 HANG = 0.6
 
@@ -26,9 +27,12 @@ HANG = 0.6
 @contextlib.contextmanager
 def watched(function: Any = fakes.fake, *arguments: Any, hang_timeout: float = HANG, **more: Any) -> Iterator[Any]:
     engine = EngineProcess(make(function, *arguments, **more), hang_timeout=hang_timeout)
+    end = threading.Timer(SECONDS, engine.close)  # whatever waits gets an error then, and no test hangs
+    end.start()
     try:
         yield engine
     finally:
+        end.cancel()
         engine.close()
 
 
