@@ -11,6 +11,10 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 
 
+JUDGED = frozenset({"docs/integrations.md"})
+"""Pages whose Python blocks import frameworks of others: ``tests/judges`` runs them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Block:
     """A fenced code block. `line` is the number of its first line of code in `page`, counted from 1."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
+import sys
 
 import pytest
 
@@ -12,9 +14,22 @@ import llama_bind
 NAMES = [m.name for m in pkgutil.walk_packages(llama_bind.__path__, "llama_bind.") if not m.name.endswith("__main__")]
 
 
-@pytest.mark.parametrize("name", NAMES)
+FRAMEWORKS = [name for name in NAMES if re.fullmatch(r"llama_bind\.integrations\.(?!shared$)\w+", name)]
+"""Modules that import a framework; with it they are imported by ``tests/judges``."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FRAMEWORKS])
 def test_a_module_imports(name: str) -> None:
     importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_without_its_framework_a_module_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for framework in ("langchain_core", "llama_index", "llm"):
+        monkeypatch.setitem(sys.modules, framework, None)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ImportError, match=r'pip install "llama-bind\[[a-z-]+\]"'):
+        importlib.import_module(name)
 
 
 def test_all_modules_were_found() -> None:
