@@ -25,7 +25,7 @@ def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_short_soak() -> None:
-    done = script("soak", "--minutes", "0.25", "--workers", "8", "--allow-mb", "48")
+    done = script("soak", "--minutes", "0.2", "--workers", "8", "--allow-mb", "48")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all is well" in done.stdout
     for name in ACTIONS:
