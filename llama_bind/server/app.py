@@ -103,7 +103,8 @@ def create_app(
     if params.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(params.cors_origins),
-            allow_origin_regex=LOCAL_ORIGINS if "localhost" in params.cors_origins else None, allow_methods=["*"], allow_headers=["*"],
+            allow_origin_regex=LOCAL_ORIGINS if "localhost" in params.cors_origins else None,
+            allow_methods=["*"], allow_headers=["*"],
             expose_headers=["x-request-id", "request-id", "retry-after", *RATE_HEADERS],
         )  # fmt: skip
     return app
