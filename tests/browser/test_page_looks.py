@@ -40,6 +40,13 @@ def test_dark_and_light(page: Page) -> None:
     assert page.evaluate(BACKGROUND) == dark
     page.reload()
     assert page.evaluate(BACKGROUND) == dark, "the choice is kept"
+    page.call("Network.enable")
+    page.call("Network.setBlockedURLs", urls=["*/app.js"])
+    page.reload()
+    assert page.evaluate(BACKGROUND) == dark, "before the page's own script has run: no flash of the other colours"
+    page.call("Network.setBlockedURLs", urls=[])
+    page.reload()
+    page.trouble.clear()
     page.click("#theme")
     page.prefer(dark=True)
     assert page.evaluate(BACKGROUND) == light
