@@ -5,6 +5,7 @@ The pages are written to be read in the repository, where ``../CHANGELOG.md`` le
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that lie outside of docs."""
-    from mkdocs.structure.files import File
-
+    file: Any = importlib.import_module("mkdocs.structure.files").File  # only where the site is built
     for name, page in PAGES.items():
         if page != "index.md":
             text = (ROOT / name).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
+            files.append(file.generated(config, page, content=text.replace("](docs/", "](")))
     return files
 
 
