@@ -38,7 +38,7 @@ except ImportError as error:
 from llama_bind.aio import AsyncLlama
 from llama_bind.embeddings import Truncate
 from llama_bind.errors import InputError
-from llama_bind.integrations.shared import Options, closed, collected, load, told_apart
+from llama_bind.integrations.shared import Options, closed, collected, load, own_errors, told_apart
 
 __all__ = ["ChatLlamaBind", "LlamaBindEmbeddings"]
 
@@ -61,6 +61,10 @@ class _WithModel(BaseModel):
     llm: Any = Field(default=None, exclude=True, repr=False)
     options: dict[str, Any] = Field(default_factory=dict)
     _told: Options = PrivateAttr()
+
+    def __init__(self, **given: Any) -> None:
+        with own_errors():
+            super().__init__(**given)
 
     @model_validator(mode="before")
     @classmethod

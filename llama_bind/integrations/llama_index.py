@@ -39,7 +39,7 @@ except ImportError as error:
 from llama_bind.aio import AsyncLlama
 from llama_bind.embeddings import Truncate
 from llama_bind.errors import InputError, UnsupportedError
-from llama_bind.integrations.shared import Options, closed, collected, load, told_apart
+from llama_bind.integrations.shared import Options, closed, collected, load, own_errors, told_apart
 
 __all__ = ["LlamaBind", "LlamaBindEmbedding"]
 
@@ -67,6 +67,10 @@ class LlamaBind(FunctionCallingLLM):
     llm: Any = Field(default=None, exclude=True, repr=False, description="A model that is loaded.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the model and of its calls.")
     _told: Options = PrivateAttr()
+
+    def __init__(self, **given: Any) -> None:
+        with own_errors():
+            super().__init__(**given)
 
     @model_validator(mode="before")
     @classmethod
@@ -264,6 +268,10 @@ class LlamaBindEmbedding(BaseEmbedding):
     truncate: Truncate = Field(default=False, description="What to leave out of a text that is too long.")
     query_prefix: str = Field(default="", description="What the model wants before queries.")
     text_prefix: str = Field(default="", description="What the model wants before texts.")
+
+    def __init__(self, **given: Any) -> None:
+        with own_errors():
+            super().__init__(**given)
 
     @model_validator(mode="before")
     @classmethod

@@ -5,16 +5,17 @@ Not for: anything of a single framework.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from llama_bind.errors import InputError
+from llama_bind.errors import InputError, LlamaBindError
 from llama_bind.llama import Llama
 from llama_bind.options import options_of, refuse_unknown, validate
 from llama_bind.params import ChatParams, ContextParams, LlamaParams, ModelParams, RequestParams, SamplingParams
 
-__all__ = ["Options", "closed", "collected", "load", "told_apart"]
+__all__ = ["Options", "closed", "collected", "load", "own_errors", "told_apart"]
 
 LOAD: tuple[type[Any], ...] = (ModelParams, ContextParams, LlamaParams)
 CALL: tuple[type[Any], ...] = (SamplingParams, RequestParams, ChatParams)
@@ -78,6 +79,19 @@ def told_apart(given: Mapping[str, Any], where: str, *, calls: bool = True) -> O
     for cls in CALL:
         validate(cls(**{k: v for k, v in options.call.items() if k in _NAMES[cls]}))
     return options
+
+
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """Errors of this package that pydantic has wrapped into one of its own, because they are ValueErrors, come out."""
+    try:
+        yield
+    except ValueError as error:
+        for detail in getattr(error, "errors", list)():
+            cause = detail.get("ctx", {}).get("error")
+            if isinstance(cause, LlamaBindError):
+                raise cause from None
+        raise
 
 
 def closed(tool: dict[str, Any]) -> dict[str, Any]:

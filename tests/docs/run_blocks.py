@@ -18,7 +18,7 @@ def main() -> None:
     for name, line, code, fresh in json.load(sys.stdin):
         text = "\n" * (line - 1) + code
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        exec(compile(text, name, "exec"), {"__name__": "__main__"} if fresh else shared)
+        exec(compile(text, name, "exec", dont_inherit=True), {"__name__": "__main__"} if fresh else shared)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,26 @@ async function parsed() {
   return Number.isInteger(value.age);
 }
 
+async function responses() {
+  const options = { model, temperature: 0, max_output_tokens: 12 };
+  const made = await client.responses.create({ ...options, input: "What is the capital of France?" });
+  assert.equal(made.object, "response");
+  assert.ok(made.output_text.length > 0);
+  const kinds = [];
+  let text = "";
+  for await (const event of await client.responses.create({ ...options, input: question, stream: true })) {
+    kinds.push(event.type);
+    if (event.type === "response.output_text.delta") text += event.delta;
+  }
+  assert.equal(kinds[0], "response.created");
+  assert.ok(["response.completed", "response.incomplete"].includes(kinds.at(-1)));
+  assert.equal(text, made.output_text);
+  const next = await client.responses.create({ ...options, previous_response_id: made.id, input: "And of Italy?" });
+  assert.ok(next.usage.input_tokens > made.usage.input_tokens);
+  await client.responses.delete(next.id);
+  return (await client.responses.retrieve(made.id)).id === made.id;
+}
+
 async function embeddings() {
   const made = await client.embeddings.create({ model, input: ["hello", "you"] }); // base64 on the wire
   const plain = await client.embeddings.create({ model, input: ["hello", "you"], encoding_format: "float" });
@@ -121,7 +141,7 @@ async function refused() {
   return null;
 }
 
-const tasks = { chat, stream, helper, abandoned, calls, runTools, parsed, embeddings, models, refused };
+const tasks = { chat, stream, helper, abandoned, calls, runTools, parsed, responses, embeddings, models, refused };
 for (const [name, task] of Object.entries(tasks)) {
   found[name] = await task().catch((error) => { throw new Error(`${name}: ${error.stack}`, { cause: error }); });
 }

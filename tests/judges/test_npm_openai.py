@@ -43,6 +43,7 @@ def test_tools(found: Any) -> None:
 
 def test_structured_output_and_the_rest(found: Any) -> None:
     assert found["parsed"] is True
+    assert found["responses"] is True
     assert found["embeddings"] == 576
     assert found["models"] == [MODEL]
     assert found["refused"] == "temperature"
