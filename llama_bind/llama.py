@@ -53,7 +53,7 @@ class Llama(Facade):
 
     Example:
         >>> llm = Llama("model.gguf")  # doctest: +SKIP
-        >>> llm("[INST] Give me a joke. [/INST]")["choices"][0]["text"]  # doctest: +SKIP
+        >>> answer = llm("[INST] Give me a joke. [/INST]")  # doctest: +SKIP
     """
 
     def __init__(self, model_path: str | os.PathLike[str], **kwargs: Unpack[LlamaKwargs]) -> None:
@@ -288,7 +288,7 @@ class Llama(Facade):
 
         Raises:
             InputError: A function that cannot be declared, or an option.
-            What `create_chat_completion` raises, in any round.
+            LlamaBindError: What `create_chat_completion` raises, in any round.
         """
         from llama_bind.agent.driver import finished
         from llama_bind.agent.prepare import prepare

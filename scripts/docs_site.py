@@ -42,7 +42,7 @@ def main() -> int:
         done.write_text(now, encoding="utf-8")
     # The notice is an advertisement of the theme's makers, printed to every build.
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
-    command = [str(python), "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [str(python), "-m", "mkdocs", "build", "--strict"]  # not --quiet: then nothing is counted
     return subprocess.run(command, cwd=ROOT, env=environment, timeout=TIMEOUT_S, check=False).returncode
 
 
