@@ -111,16 +111,16 @@ def test_many_prompts_go_before_few_texts() -> None:
 
 @pytest.mark.parametrize(("base", "token"), [(0.08, 0.0025), (0.2, 0.006)])
 def test_a_crowd_that_ends_at_once_and_comes_again_is_served_as_without_a_target(base: float, token: float) -> None:
-    """16 clients in a closed loop, 60 + 64 tokens each, on a modelled machine: the time for 10 rounds of them."""
+    """16 clients in a closed loop, 60 + 64 tokens each, on a modelled machine: the time for 20 rounds of them."""
 
     def wall(target: float | None) -> float:
         budget, clock = StepBudget(target, 2048), 0.0
         left, todo = [0] * 16, [60] * 16  # tokens to generate; prompt tokens to compute
-        rounds = [0] * 16
+        since, rounds = [0.0] * 16, 0
         late: list[int] = []  # who asks again a moment after the first of those that ended with them
-        while min(rounds) < 10:
+        while rounds < 320:
             decoding = [i for i in range(16) if not todo[i] and left[i] > 0]
-            prompts = [i for i in range(16) if todo[i]]
+            prompts = sorted((i for i in range(16) if todo[i]), key=lambda i: since[i])
             room = budget.prompt_tokens(len(decoding), sum(todo), len(prompts))
             count = 0
             for i in prompts:
@@ -132,14 +132,15 @@ def test_a_crowd_that_ends_at_once_and_comes_again_is_served_as_without_a_target
             budget.observe(len(decoding), count, seconds)
             clock += seconds
             for i in late:
-                todo[i] = 60
+                todo[i], since[i] = 60, clock
             late = []
             for i in decoding:
                 left[i] -= 1
                 if left[i] == 0:
-                    rounds[i] += 1
+                    rounds += 1
                     late.append(i)
             if late:
+                since[late[0]] = clock
                 todo[late.pop(0)] = 60
         return clock
 
