@@ -7,6 +7,7 @@ until a program configures logging. Not for: writing to standard error (``verbos
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from llama_bind.core import log
 
@@ -28,11 +29,26 @@ logger.propagate = False  # records come from llama_bind, which propagates alrea
 
 
 class _Passing(logging.Handler):
-    """Hands records of ``llama_bind`` on to the other logger, which applies its own level."""
+    """Hands records of ``llama_bind`` on to the other logger, which applies its own level.
+
+    A handler that gets them from ``llama_bind`` already, as one of the root logger does, does not get them twice.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+        if not (logger.isEnabledFor(record.levelno) and logger.filter(record)):
+            return
+        met = list(_handlers(log.logger))
+        for handler in logger.handlers:
+            if handler not in met and record.levelno >= handler.level:
+                handler.handle(record)
+
+
+def _handlers(start: logging.Logger) -> Iterator[logging.Handler]:
+    """Those that a record of a logger reaches."""
+    at: logging.Logger | None = start
+    while at is not None:
+        yield from at.handlers
+        at = at.parent if at.propagate else None
 
 
 log.logger.addHandler(_Passing())

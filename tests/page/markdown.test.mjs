@@ -200,7 +200,9 @@ test("time is linear, at once and in pieces, whatever comes", () => {
       const whole = time(text);
       if (process.env.TIMES) console.log(name, size, whole.toFixed(2));
       if (whole < 0.3) continue; // too little to be compared
-      const ratio = whole / time(text.slice(0, text.length / 4));
+      // The machine may be busy for a moment, with either of the two: the best of three counts.
+      const best = (part) => Math.min(...[1, 2, 3].map(() => time(part)));
+      const ratio = best(text) / best(text.slice(0, text.length / 4));
       assert.ok(ratio < 9, `${name} in pieces of ${size}: four times as long takes ${ratio.toFixed(1)} times as long`);
     }
   }

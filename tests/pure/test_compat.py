@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import warnings
 from pathlib import Path
@@ -427,3 +428,34 @@ def test_an_application_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert app.state.settings.load["n_ctx"] == 64
     with pytest.raises(InputError, match="provided together"):
         create_app(server_settings=cast(Any, server.ServerSettings()))
+
+
+def test_a_handler_of_both_loggers_gets_a_line_once() -> None:
+    from llama_bind.compat._logger import logger
+
+    seen: list[str] = []
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    shared, own = Seen(), Seen()
+    ours = logging.getLogger("llama_bind")
+    try:
+        logger.addHandler(own)
+        ours.warning("one")
+        assert seen == ["one"]
+        ours.addHandler(shared)
+        logger.addHandler(shared)
+        logger.removeHandler(own)
+        ours.warning("two")
+        assert seen == ["one", "two"]
+        logger.setLevel(logging.ERROR)
+        ours.removeHandler(shared)
+        ours.warning("three")
+        assert seen == ["one", "two"], "its own level holds"
+    finally:
+        logger.setLevel(logging.NOTSET)
+        for handler in (shared, own):
+            logger.removeHandler(handler)
+            ours.removeHandler(handler)
