@@ -1,4 +1,4 @@
-"""``python -m benchmarks build | run [NAME ...] | sweep | list``."""
+"""``python -m benchmarks build | run [NAME ...] | servers | sweep | list``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.machine import ROOT, OtherWork, commit, describe
 from benchmarks.pairs import Limits, run
 from benchmarks.registry import Benchmark, Settings
+from benchmarks.report import Occasion, append, table
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
 
         sweep(_settings(options), options.targets, options.repeats)
         return 0
+    if options.command == "servers":
+        return _servers(options)
     return _run(options, _chosen(options.names, ALL))
 
 
@@ -66,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         help="how often a measurement is made again when other processes were busy (default: %(default)s)",
     )
     run.add_argument("--no-save", action="store_true", help="print only")
+    servers = commands.add_parser("servers", help="our server and llama-server in turn under all loads, both running")
+    _add_common(servers)
+    servers.add_argument("-r", "--repeats", type=int, default=3, help="times each load (default: %(default)s)")
+    servers.set_defaults(inner=1, step_target=None)
     sweep = commands.add_parser("sweep", help="streams and a long prompt under several step targets; prints only")
     _add_common(sweep)
     sweep.add_argument("targets", nargs="*", type=float, default=SWEEP, help="seconds (default: %(default)s)")
@@ -96,16 +103,29 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(model, threads=options.threads, inner=options.inner, step_target=options.step_target)
 
 
-def _run(options: argparse.Namespace, chosen: list[Benchmark]) -> int:
-    from benchmarks.report import Occasion, append, table
-
-    settings = _settings(options)
-    occasion = Occasion(
+def _occasion() -> Occasion:
+    return Occasion(
         datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
         commit(),
         describe(),
         shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
     )
+
+
+def _servers(options: argparse.Namespace) -> int:
+    from benchmarks.servers import alternate
+
+    settings, occasion, whole = _settings(options), _occasion(), OtherWork()
+    results = alternate(settings, options.repeats, lambda text: print(text, file=sys.stderr))
+    append(RESULTS, results, occasion)
+    print(f"{occasion.machine}, {settings.threads} threads, {settings.model.name}, commit {occasion.commit}")
+    print(f"other work on the machine meanwhile: {whole.taken():.2f} CPUs of {os.cpu_count()}\n")
+    print(table(results))
+    return 1 if any(result.met is False for result in results) else 0
+
+
+def _run(options: argparse.Namespace, chosen: list[Benchmark]) -> int:
+    settings, occasion = _settings(options), _occasion()
     limits = Limits(options.repeats, retries=max(0, options.retries))
     whole = OtherWork()
     results = []

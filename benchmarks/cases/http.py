@@ -6,11 +6,13 @@ time to the first token of that load. `http-shared`: wall time of 16 requests, 8
 words. `http-schema-1`, `http-schema-8`: JSON of a schema; results that were not cut off must follow it. `http-peer-1`,
 `http-peer-16`: beside llama-cpp-python's server, which answers one request at a time.
 
-All get as many slots as requests at a time, and 1024 tokens of context for each. The first round warms up.
+All get as many slots as requests at a time, and 1024 tokens of context for each. The first round warms up. `python -m
+benchmarks servers` measures all but the last two with both servers running, which takes a fraction of the time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import statistics
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from benchmarks.http_load import Load, percentile_ms, run_load
 from benchmarks.registry import Benchmark, Goal, Measurement, Settings
 from benchmarks.server import LlamaServer, OurServer, PeerServer, ServerProcess
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "LOADS", "N_CTX", "ServerLoad", "check_schema"]
 
 N_CTX = 1024
 N_GEN = 64
@@ -30,6 +32,16 @@ PEER = "server, beside llama-cpp-python's"
 Bodies = Callable[[int], list[dict[str, Any]]]
 """Requests of a round."""
 Value = Callable[[Load], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerLoad:
+    """Requests of one kind, so many at a time, and what is read from them: (benchmark, its value)."""
+
+    at_once: int
+    bodies: Bodies
+    values: tuple[tuple[Benchmark, Value], ...]
+    schema: bool = False
 
 
 def _chat(text: str, **options: Any) -> dict[str, Any]:
@@ -65,7 +77,7 @@ def _measure(
         for round_ in range(settings.inner + 1):
             load = run_load(server.port, bodies(round_), at_once)
             if schema:
-                _check(load)
+                check_schema(load)
             if round_:
                 rounds.append(load)
         variant = server.variant
@@ -81,7 +93,8 @@ def _measure(
     return Measurement(statistics.median(value(load) for load in rounds), extras, {"cpu backend": variant}, texts)
 
 
-def _check(load: Load) -> None:
+def check_schema(load: Load) -> None:
+    """Raises `RuntimeError` where an answer that was not cut off is no JSON of the schema."""
     from benchmarks.cases.schema import follows
 
     for answer in load.answers:
@@ -144,3 +157,19 @@ BENCHMARKS = (
     _case("http-peer-1", PEER, "tokens/s", 1, _loads(1), _rate, Goal("ratio", 2.2), peer=True),
     _case("http-peer-16", f"{PEER}, 16 at a time", "tokens/s", 16, _loads(16), _rate, Goal("ratio", 3.3), peer=True),
 )  # fmt: skip
+
+
+def _server_loads() -> tuple[ServerLoad, ...]:
+    one, four, sixteen, first, shared, schema, schema8, *_ = BENCHMARKS
+    return (
+        ServerLoad(1, _loads(1), ((one, _rate),)),
+        ServerLoad(4, _loads(4), ((four, _rate),)),
+        ServerLoad(16, _loads(16), ((sixteen, _rate), (first, _first))),
+        ServerLoad(8, _shared, ((shared, _wall),)),
+        ServerLoad(1, _schema, ((schema, _rate),), schema=True),
+        ServerLoad(8, _schema, ((schema8, _rate),), schema=True),
+    )
+
+
+LOADS = _server_loads()
+"""Those beside llama-server, each once."""
