@@ -57,11 +57,13 @@ class PrefixCache:
         n_slots: Sequence ids of the context.
         copy_worth: Shared tokens below which copying costs more than computing.
         can_cut: Whether the memory can be cut at any token; else only whole paths can be shared.
+        apart: Whether each slot is a stream of its own: those that run side by side are computed together.
     """
 
-    def __init__(self, n_slots: int, *, copy_worth: int = 1, can_cut: bool = True) -> None:
+    def __init__(self, n_slots: int, *, copy_worth: int = 1, can_cut: bool = True, apart: bool = False) -> None:
         self.copy_worth = copy_worth
         self.can_cut = can_cut
+        self.apart = apart
         self.tree: RadixTree[int | str] = RadixTree()
         self._free: dict[int, Holding] = {slot: Holding(slot, EMPTY) for slot in range(n_slots)}
         self._running: dict[int, Sequence] = {}
@@ -113,12 +115,20 @@ class PrefixCache:
         if own is not None and (not others or len(own.tokens) - match.keep <= self.copy_worth):
             held = own
         else:
-            held = min(others, key=lambda h: len(h.tokens) > 0)
+            held = self._least_missed(others)
             if own is not None:  # it was of use: the last to go
                 self._free[own.slot] = self._free.pop(own.slot)
         del self._free[held.slot]
         self.tree.remove(held.slot)
         return held.slot, held
+
+    def _least_missed(self, others: list[Holding]) -> Holding:
+        """An empty slot, else the least recently used; of streams one of the older half, beside others that run."""
+        if not self.apart:
+            return min(others, key=lambda h: len(h.tokens) > 0)
+        older = [h for i, h in enumerate(others) if not len(h.tokens) or 2 * i <= len(others)]
+        running = self._running.keys()
+        return min(older, key=lambda h: (len(h.tokens) > 0, -(h.slot - 1 in running) - (h.slot + 1 in running)))
 
     def run(self, slot: int, sequence: Sequence) -> None:
         """A taken slot runs `sequence`; what it computes can be shared as it comes."""

@@ -112,7 +112,7 @@ class Scheduler:
         self.cells = None if cells is None else CellLedger(cells)
         self.whole_texts = whole_texts
         self.embed_budget = min(budget, embed_budget or budget)
-        self.slots = PrefixCache(n_slots, copy_worth=copy_worth, can_cut=can_cut)
+        self.slots = PrefixCache(n_slots, copy_worth=copy_worth, can_cut=can_cut, apart=cells is None)
         self.queue = WaitingQueue()
         self.running: list[Sequence] = []
         self.preemptions = 0

@@ -94,6 +94,19 @@ def test_without_a_shared_prefix_the_emptiest_then_the_oldest_slot_is_taken() ->
     assert [cache.take(other)[0] for _ in range(3)] == [1, 0, 2]
 
 
+@pytest.mark.parametrize(("apart", "expected"), [(True, [2, 1, 0]), (False, [0, 1, 2])])
+def test_of_streams_one_beside_those_that_run_is_taken_from_the_older_half(apart: bool, expected: list[int]) -> None:
+    cache = PrefixCache(8, apart=apart)
+    held(cache, *([n] * 4 for n in range(8)))
+    again = sequence([3] * 4 + [9])
+    assert cache.take(cache.match(again))[0] == 3
+    cache.run(3, again)
+    for n, slot in enumerate(expected):
+        other = sequence([70 + n, 80])
+        assert cache.take(cache.match(other))[0] == slot
+        cache.run(slot, other)
+
+
 def test_a_few_tokens_of_a_running_slot_are_not_worth_copying() -> None:
     scheduler = Scheduler(2, 64, copy_worth=16)
     admit(scheduler, sequence([1] * 20, limit=40))
