@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -124,6 +125,14 @@ def test_salts_of_any_size_keep_prompts_apart() -> None:
         assert cached[2] > 20
 
 
+def waiting(llm: Llama, count: int) -> None:
+    """Return when so many requests wait."""
+    deadline = time.monotonic() + 60
+    while llm.engine.stats.waiting < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_users_take_turns() -> None:
     """One sends twenty requests, then another sends one: it does not wait for the twenty."""
     with tiny(n_seq_max=1) as llm:
@@ -135,17 +144,17 @@ def test_users_take_turns() -> None:
             with lock:
                 done.append(user)
 
-        running = llm("Hello", stream=True, temperature=0.0, max_tokens=200)
+        # It must not end before all others wait.
+        endless: dict[str, Any] = {"max_tokens": 10**6, "ignore_eos": True, "context_overflow": "shift"}
+        running = llm("Hello", stream=True, temperature=0.0, **endless)
         next(running)
         threads = [threading.Thread(target=call, args=("many",)) for _ in range(20)]
         for t in threads:
             t.start()
-        while llm.engine.stats.waiting < 20:
-            pass
+        waiting(llm, 20)
         threads.append(threading.Thread(target=call, args=("few",)))
         threads[-1].start()
-        while llm.engine.stats.waiting < 21:
-            pass
+        waiting(llm, 21)
         running.close()
         for t in threads:
             t.join(60)
