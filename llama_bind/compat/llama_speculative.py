@@ -22,7 +22,6 @@ class LlamaDraftModel(abc.ABC):
     @abc.abstractmethod
     def __call__(self, input_ids: npt.NDArray[np.intc], /, **kwargs: Any) -> npt.NDArray[np.intc]:
         """The tokens that may follow, best guess; empty for none."""
-        raise NotImplementedError
 
 
 class LlamaPromptLookupDecoding(PromptLookup, LlamaDraftModel):

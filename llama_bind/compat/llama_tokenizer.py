@@ -23,14 +23,12 @@ class BaseLlamaTokenizer(abc.ABC):
     @abc.abstractmethod
     def tokenize(self, text: bytes, add_bos: bool = True, special: bool = True) -> list[int]:
         """Token ids of a text; `special` reads the names of control tokens as those."""
-        raise NotImplementedError
 
     @abc.abstractmethod
     def detokenize(
         self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False
     ) -> bytes:
         """The bytes of tokens that come after `prev_tokens`; `special` shows control tokens."""
-        raise NotImplementedError
 
 
 def pieces_of(vocab: Vocab, tokens: Sequence[int], special: bool = False) -> bytes:
