@@ -42,6 +42,8 @@ class Odd:
     def __str__(self) -> str:
         return "an odd thing"
 
+    __repr__ = __str__  # names the test: an address in it would be another one in each process
+
 
 @pytest.mark.parametrize(
     ("value", "text"),
