@@ -5,6 +5,7 @@ asked for; and they are drawn as llama.cpp draws.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import threading
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 
 from llama_bind import AsyncLlama, Llama, LlamaGrammar
-from llama_bind.engine.runner import Runner
 from llama_bind.errors import GrammarError, InputError
 from tests.llamas import shared, tiny
 
@@ -146,22 +146,23 @@ def test_together_as_alone(crowd: Llama) -> None:
     assert logged["token_logprobs"] == pytest.approx(logged_alone["token_logprobs"], abs=1e-4)
 
 
-def test_back_to_the_queue_and_on_from_there(crowd: Llama) -> None:
+def test_back_to_the_queue_and_on_from_there(crowd: Llama, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = crowd.engine._worker  # type: ignore[union-attr]
+    step, count, one_token = worker.steps.step, itertools.count(), itertools.cycle([True, False])
 
-    def preempt(runner: Runner) -> None:
-        if worker.scheduler.running:
-            runner.clear(worker.scheduler.preempt())
+    def preempting() -> None:
+        if worker.scheduler.running and next(count) % 3 == 2:
+            worker.runner.clear(worker.scheduler.preempt())
+        step()
 
+    monkeypatch.setattr(worker.steps, "step", preempting)
+    monkeypatch.setattr(worker.steps, "_nothing_to_do", one_token.__next__)
     for options in [*HELD, {"regex": "[a-z]{40}abcdefghijklmnop[a-z]{40}"}]:
-        text, before = "", worker.scheduler.preemptions
-        for chunk in crowd.create_completion("Hello", stream=True, seed=3, max_tokens=150, **options):
-            text += chunk["choices"][0]["text"]
-            worker.call(preempt)
-            reason = chunk["choices"][0]["finish_reason"]
+        before = worker.scheduler.preemptions
+        made = choice(crowd, seed=3, **options)
         assert worker.scheduler.preemptions > before or "choice" in options
-        if reason == "stop":
-            check(options, text)
+        if made["finish_reason"] == "stop":
+            check(options, made["text"])
 
 
 # -- drawing ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import pickle
@@ -31,21 +32,29 @@ from llama_bind.errors import (
     UnsupportedError,
 )
 from tests.core_helpers import model_file
-from tests.llamas import shared, tiny
+from tests.llamas import tiny
 
 GREEDY: dict[str, Any] = {"temperature": 0.0}
 SECONDS = 30
+N_CTX = 16384
+LONG = 15_000
+"""Tokens of a text that is still being written when a test ends it, however busy the machine."""
+
+
+def of_two(**options: Any) -> Llama:
+    return tiny(n_seq_max=2, n_ctx=N_CTX, file={"n_ctx_train": N_CTX}, **options)
 
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[Llama]:
     """One that tests may crash but do not close."""
-    with tiny(engine_process=True, n_seq_max=2, n_ctx=512) as llm:
+    with of_two(engine_process=True) as llm:
         yield llm
 
 
+@functools.cache
 def near() -> Llama:
-    return shared(n_seq_max=2, n_ctx=512)
+    return of_two()
 
 
 def engine_of(llm: Llama | AsyncLlama) -> EngineProcess:
@@ -184,7 +193,7 @@ def test_progress_of_loading_is_told() -> None:
 
 def test_a_prompt_that_does_not_fit(far: Llama) -> None:
     with pytest.raises(ContextOverflowError):
-        far([5] * 1000)
+        far([5] * (N_CTX + 500))
 
 
 def test_pickled_like_any_other(far: Llama) -> None:
@@ -196,7 +205,7 @@ def test_pickled_like_any_other(far: Llama) -> None:
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_killed_under_load(far: Llama, number: signal.Signals) -> None:
     expected = {f"Text {i}": text_of(near()(f"Text {i}", max_tokens=4, **GREEDY)) for i in range(12)}
-    streams = [far(f"Story {i}", max_tokens=400, stream=True, ignore_eos=True) for i in range(2)]
+    streams = [far(f"Story {i}", max_tokens=LONG, stream=True, ignore_eos=True) for i in range(2)]
     for stream in streams:
         next(stream)  # both sequences run
     got: dict[str, str] = {}
@@ -223,8 +232,8 @@ def test_killed_under_load(far: Llama, number: signal.Signals) -> None:
 def test_async_calls_and_crashes(far: Llama) -> None:
     async def scenario() -> list[str]:
         llm = AsyncLlama.of(far)
-        stream = await llm("Story", max_tokens=400, stream=True, ignore_eos=True)
-        other = await llm("Another", max_tokens=400, stream=True, ignore_eos=True)
+        stream = await llm("Story", max_tokens=LONG, stream=True, ignore_eos=True)
+        other = await llm("Another", max_tokens=LONG, stream=True, ignore_eos=True)
         await anext(stream)
         await anext(other)
         waiting = [asyncio.create_task(llm(f"Text {i}", max_tokens=4, **GREEDY)) for i in range(20)]
@@ -242,7 +251,7 @@ def test_async_calls_and_crashes(far: Llama) -> None:
 
 
 def test_closing_a_stream_cancels_there(far: Llama) -> None:
-    stream = far("Story", max_tokens=400, stream=True, ignore_eos=True)
+    stream = far("Story", max_tokens=LONG, stream=True, ignore_eos=True)
     next(stream)
     cancelled = far.engine.stats.cancelled
     stream.close()
