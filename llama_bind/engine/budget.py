@@ -6,6 +6,8 @@ Not for: sharing the tokens out (scheduler), or measuring (steps).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["StepBudget"]
 
 LEAST = 8
@@ -20,6 +22,8 @@ computation of prompt tokens beside decoding ones passes over all weights once m
 """
 LEAST_SHARE = 0.25
 """Prompts get at least so much time for every second of decoding, whatever the target."""
+MANY = 4
+"""Where prompts go before texts, a step's prompts take at least so many times the time of its next tokens."""
 SLOW, FAST = 0.1, 0.5
 
 
@@ -27,8 +31,9 @@ class StepBudget:
     """Keeps steps near `target` seconds, on the average, while anything decodes.
 
     What a step leaves of its target is saved up until it pays for `WORTH` prompt tokens (or for all that are wanted).
-    Where more texts wait for their prompts than for their next token, the many go before the few: such a step may take
-    the target as many times as there are prompts for each that decodes.
+    Where more texts wait for their prompts than for their next token, the many go before the few: the prompts get
+    most of the time. They get it one after another, the first ones whole: computed all at once they would all be as
+    late as the last.
 
     Args:
         target: Seconds; None for no limit.
@@ -44,23 +49,26 @@ class StepBudget:
         self._saved = 0.0  # seconds that prompts may take of the next step; negative: they took too much
         self._crowd = 0.0  # seconds that they were given because they are so many, which are not owed
 
-    def prompt_tokens(self, n_decoding: int, wanted: int, n_prompts: int = 1) -> int:
-        """Prompt tokens for the next step; all that fit when nothing decodes.
+    def prompt_tokens(self, n_decoding: int, wanted: Sequence[int]) -> int:
+        """Prompt tokens for the next step; all that fit when a single text has all the time.
 
         Args:
             n_decoding: Sequences that get their next token in it.
-            wanted: Prompt tokens that are left to compute ...
-            n_prompts: ... of so many texts.
+            wanted: Prompt tokens that are left to compute, for each text, in the order in which they are computed.
         """
         self._crowd = 0.0
-        if self.target is None or n_decoding == 0:
+        total = sum(wanted)
+        if self.target is None or (n_decoding == 0 and len(wanted) < 2):
             return self.most
-        if n_prompts > n_decoding:
-            self._crowd = self.target * n_prompts / n_decoding
+        if n_decoding == 0:
+            turn = WORTH * MANY if self._token is None else self.target / self._token
+            return min(whole(int(max(turn, WORTH, wanted[0])), wanted), self.most)
+        if len(wanted) > n_decoding:
+            self._crowd = max(self.target, MANY * self._decoding(n_decoding))
         if self._token is None:
-            return min(FIRST * max(n_prompts // n_decoding, 1), self.most)
-        fitting = min(int(max(self._saved, self._crowd) / self._token), self.most, wanted)
-        return fitting if fitting >= min(WORTH, wanted, self.most) else 0
+            return min(FIRST * max(len(wanted) // n_decoding, 1), self.most)
+        fitting = min(int(max(self._saved, self._crowd) / self._token), self.most, total)
+        return whole(fitting, wanted) if fitting >= min(WORTH, total, self.most) else 0
 
     def embed_tokens(self, n_decoding: int) -> int:
         """Tokens of texts to embed, which are computed in a step of their own between two others."""
@@ -78,8 +86,8 @@ class StepBudget:
             before = self._alone.get(n_decoding, seconds)
             # Other programs make a step slower, never faster: trust short ones more.
             self._alone[n_decoding] = before + (FAST if seconds < before else SLOW) * (seconds - before)
-        elif n_decoding:
-            added = max(seconds - self._decoding(n_decoding), 0.0)
+        else:
+            added = max(seconds - self._decoding(n_decoding), 0.0) if n_decoding else seconds
             each = added / n_prompt
             before = each if self._token is None else self._token
             self._token = max(before + FAST * (each - before), 1e-7)
@@ -105,3 +113,16 @@ class StepBudget:
             return 0.0
         known = self._alone.get(n)
         return known if known is not None else self._alone[min(self._alone, key=lambda k: abs(k - n))]
+
+
+def whole(most: int, wanted: Sequence[int]) -> int:
+    """As many of `most` tokens as end with the end of a prompt; all of them where not even the first one ends.
+
+    llama.cpp computes sequences of different lengths in parts of equal length: what is cut off costs a pass of its own.
+    """
+    taken = 0
+    for count in wanted:
+        if taken + count > most:
+            break
+        taken += count
+    return taken or most

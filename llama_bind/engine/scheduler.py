@@ -10,6 +10,7 @@ sequences (desk).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from llama_bind.engine.cells import CellLedger
 from llama_bind.engine.prefix_cache import Holding, Match, PrefixCache
@@ -227,10 +228,9 @@ class Scheduler:
             chunks.append(self._decoding_chunk(s, max(room, 0)))
             room -= chunks[-1].count - 1
         if len(decoding) < len(text):
-            prompts = sorted((s for s in text if not s.decoding), key=lambda s: -s.request.priority)
             more = sum(c.count - 1 for c in chunks)
             taken = len(decoding) + more
-            chunks += self._prompts(prompts, min(left - more, prompt_tokens), taken, evicted)
+            chunks += self._prompts(self._turns(text), min(left - more, prompt_tokens), taken, evicted)
         return [*plans, StepPlan(self._ordered(chunks))] if chunks else plans
 
     def _ordered(self, chunks: list[Chunk]) -> tuple[Chunk, ...]:
@@ -316,10 +316,13 @@ class Scheduler:
         return sum(len(h.tokens) for h in self.slots.free) + sum(s.n_computed for s in list(self.running))
 
     @property
-    def wanted(self) -> tuple[int, int]:
-        """Prompt tokens (and lost ones) that running texts still need computed, and of how many texts they are."""
-        left = [s.n_tokens - s.n_computed for s in self.running if not s.decoding and s.request.kind == "generate"]
-        return sum(left), len(left)
+    def wanted(self) -> list[int]:
+        """Prompt tokens (and lost ones) that running texts still need computed, in the order of their turns."""
+        return [s.n_tokens - s.n_computed for s in self._turns(s for s in self.running if s.request.kind == "generate")]
+
+    @staticmethod
+    def _turns(text: Iterable[Sequence]) -> list[Sequence]:
+        return sorted((s for s in text if not s.decoding), key=lambda s: -s.request.priority)
 
     # -- making room -----------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class Steps:
             return
         n_decoding = sum(s.decoding for s in self.scheduler.running)
         budget = self.budget
-        n_prompt = budget.prompt_tokens(n_decoding, *self.scheduler.wanted)
+        n_prompt = budget.prompt_tokens(n_decoding, self.scheduler.wanted)
         for plan in self.scheduler.plans(n_prompt, budget.embed_tokens(n_decoding)):
             sampled = self._run(plan, n_decoding)
             if sampled is None:

@@ -6,8 +6,8 @@ from llama_bind.engine.budget import FIRST, LEAST_SHARE, WORTH, StepBudget
 
 
 def test_nothing_is_held_back_while_nobody_decodes_or_without_a_target() -> None:
-    assert StepBudget(0.1, 512).prompt_tokens(0, 9999) == 512
-    assert StepBudget(None, 512).prompt_tokens(9, 9999) == 512
+    assert StepBudget(0.1, 512).prompt_tokens(0, [9999]) == 512
+    assert StepBudget(None, 512).prompt_tokens(9, [9999]) == 512
 
 
 def steps(
@@ -16,7 +16,7 @@ def steps(
     """Prompt tokens and seconds of steps where one takes `base` and `token` for each prompt token."""
     taken = []
     for _ in range(n):
-        count = budget.prompt_tokens(4, wanted)
+        count = budget.prompt_tokens(4, [wanted])
         seconds = base + token * count
         budget.observe(4, count, seconds)
         taken.append((count, seconds))
@@ -44,12 +44,12 @@ def test_nineteen_steps_in_twenty_are_undisturbed_where_the_target_leaves_little
 
 def test_it_starts_carefully_and_never_stops_altogether() -> None:
     budget = StepBudget(0.01, 512)
-    assert budget.prompt_tokens(2, 500) == FIRST
+    assert budget.prompt_tokens(2, [500]) == FIRST
     budget.observe(4, 0, 0.5)
     taken = steps(budget, base=0.5, token=0.1)
     prompts = sum(seconds - 0.5 for _, seconds in taken[60:])
     assert prompts / (0.5 * len(taken[60:])) == pytest.approx(LEAST_SHARE, rel=0.2)
-    assert StepBudget(0.01, 4).prompt_tokens(2, 500) == 4, "a batch may be smaller than the least"
+    assert StepBudget(0.01, 4).prompt_tokens(2, [500]) == 4, "a batch may be smaller than the least"
 
 
 def test_a_batch_smaller_than_what_is_worth_a_step_is_no_reason_to_wait_for_ever() -> None:
@@ -61,7 +61,7 @@ def test_a_short_prompt_is_computed_at_once() -> None:
     budget = StepBudget(0.1, 512)
     steps(budget, base=0.05, token=0.004)
     steps(budget, base=0.05, token=0.004, n=10, wanted=0)
-    assert budget.prompt_tokens(4, 20) >= 20, "what was left of the steps before pays for it"
+    assert budget.prompt_tokens(4, [20]) >= 20, "what was left of the steps before pays for it"
 
 
 def test_a_pause_is_no_reason_for_a_burst() -> None:
@@ -69,7 +69,7 @@ def test_a_pause_is_no_reason_for_a_burst() -> None:
     steps(budget, base=0.05, token=0.004)
     for _ in range(1000):
         budget.observe(4, 0, 0.05)
-    assert budget.prompt_tokens(4, 9999) <= 1.3 * WORTH
+    assert budget.prompt_tokens(4, [9999]) <= 1.3 * WORTH
 
 
 def test_a_machine_that_gets_slower_gets_less() -> None:
@@ -83,7 +83,7 @@ def test_a_slow_step_now_and_then_does_not_count_for_much() -> None:
     budget = StepBudget(0.1, 2048)
     before = steps(budget, base=0.02, token=0.001)[-1][0]
     budget.observe(4, 0, 0.2)
-    assert budget.prompt_tokens(4, 9999) > before / 2
+    assert budget.prompt_tokens(4, [9999]) > before / 2
 
 
 def test_texts_to_embed_have_a_budget_of_their_own() -> None:
@@ -100,13 +100,23 @@ def test_many_prompts_go_before_few_texts() -> None:
     budget = StepBudget(0.25, 2048)
     budget.observe(1, 0, 0.01)
     budget.observe(1, 32, 0.09)
-    assert budget.prompt_tokens(1, 900, 15) == 900
-    budget.observe(1, 900, 2.3)
-    assert budget.prompt_tokens(1, 900, 1) < 200, "one prompt has to wait as ever"
+    assert budget.prompt_tokens(1, [60] * 15) == 120, "as many whole prompts as the target pays for"
+    budget.observe(1, 120, 0.31)
+    assert budget.prompt_tokens(1, [900]) < 200, "one prompt has to wait as ever"
     budget.observe(1, 0, 0.01)
     budget.observe(1, 0, 0.01)
-    assert budget.prompt_tokens(1, 60, 1) == 60, "what the many took is not owed"
-    assert budget.prompt_tokens(15, 9000, 15) <= 200, "as many texts as prompts: the texts keep their pace"
+    assert budget.prompt_tokens(1, [60]) == 60, "what the many took is not owed"
+    assert budget.prompt_tokens(15, [600] * 15) <= 200, "as many texts as prompts: the texts keep their pace"
+
+
+def test_where_nobody_decodes_prompts_come_one_after_another() -> None:
+    budget = StepBudget(0.25, 2048)
+    assert budget.prompt_tokens(0, [60] * 15) == 240, "nothing is known yet"
+    budget.observe(0, 240, 0.6)
+    assert budget.prompt_tokens(0, [30] * 15) == 90
+    assert budget.prompt_tokens(0, [30, 900]) == 30, "a short one does not wait for a long one"
+    assert budget.prompt_tokens(0, [900, 30]) == 900, "there is nobody to cut the first one short for"
+    assert budget.prompt_tokens(0, [9000, 30]) == 2048
 
 
 @pytest.mark.parametrize(("base", "token"), [(0.08, 0.0025), (0.2, 0.006)])
@@ -121,7 +131,7 @@ def test_a_crowd_that_ends_at_once_and_comes_again_is_served_as_without_a_target
         while rounds < 320:
             decoding = [i for i in range(16) if not todo[i] and left[i] > 0]
             prompts = sorted((i for i in range(16) if todo[i]), key=lambda i: since[i])
-            room = budget.prompt_tokens(len(decoding), sum(todo), len(prompts))
+            room = budget.prompt_tokens(len(decoding), [todo[i] for i in prompts])
             count = 0
             for i in prompts:
                 part = min(todo[i], room - count)
