@@ -114,57 +114,49 @@ class ServerProcess:
         return " ".join(Path(self.command[0]).name if i == 0 else word for i, word in enumerate(self.command[:3]))
 
 
-class OurServer(ServerProcess):
-    """Runs ``python -m llama_bind.server`` with the threads and batch sizes of `settings`; else its defaults."""
+class SettledServer(ServerProcess):
+    """Runs a server on a free port with what `settings` say; other options than `flags` are its defaults.
+
+    Args:
+        program: What to run.
+        names: Its flags, each with the field of `settings` that it takes; it has ``--port`` besides.
+        settings: Model, threads and batch sizes.
+        flags: Further words.
+        path, environment: As of `ServerProcess`.
+    """
+
+    def __init__(
+        self, program: Sequence[str], names: Mapping[str, str], settings: Settings, flags: Sequence[str],
+        path: str = "/health", environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        port = free_port()
+        words = (word for flag, name in names.items() for word in (flag, str(getattr(settings, name))))
+        super().__init__([*program, "--port", str(port), *words, *flags], port, path, environment)
+
+
+class OurServer(SettledServer):
+    """Runs ``python -m llama_bind.server``."""
 
     def __init__(self, settings: Settings, *flags: str) -> None:
-        port = free_port()
-        options = {
-            "--model": settings.model,
-            "--port": port,
-            "--n_threads": settings.threads,
-            "--n_batch": settings.n_batch,
-            "--n_ubatch": settings.n_ubatch,
-        }
-        words = (str(p) for item in options.items() for p in item)
-        super().__init__([sys.executable, "-m", "llama_bind.server", *words, *flags], port)
+        names = {"--model": "model", "--n_threads": "threads", "--n_batch": "n_batch", "--n_ubatch": "n_ubatch"}
+        super().__init__([sys.executable, "-m", "llama_bind.server"], names, settings, flags)
 
 
-class PeerServer(ServerProcess):
-    """Runs llama-cpp-python's server likewise."""
+class PeerServer(SettledServer):
+    """Runs llama-cpp-python's server."""
 
     def __init__(self, settings: Settings, *flags: str) -> None:
-        port = free_port()
-        options = {
-            "--model": settings.model,
-            "--port": port,
-            "--n_threads": settings.threads,
-            "--n_threads_batch": settings.threads,
-            "--n_batch": settings.n_batch,
-        }
-        words = (str(p) for item in options.items() for p in item)
-        program = Path(__file__).with_name("peer_server_program.py")
-        command = [str(peer_python()), str(program), *words, *flags]
-        super().__init__(command, port, "/v1/models", {"LLAMA_CPP_LIB_PATH": str(BUILD / "bin")})
+        command = [str(peer_python()), str(Path(__file__).with_name("peer_server_program.py"))]
+        names = {"--model": "model", "--n_threads": "threads", "--n_threads_batch": "threads", "--n_batch": "n_batch"}
+        super().__init__(command, names, settings, flags, "/v1/models", {"LLAMA_CPP_LIB_PATH": str(BUILD / "bin")})
 
 
-class LlamaServer(ServerProcess):
-    """Runs llama-server with the threads and batch sizes of `settings`; other options than `flags` are its defaults."""
+class LlamaServer(SettledServer):
+    """Runs llama-server, and asks it."""
 
     def __init__(self, settings: Settings, *flags: str) -> None:
-        port = free_port()
-        options = {
-            "-m": settings.model,
-            "--host": "127.0.0.1",
-            "--port": port,
-            "-t": settings.threads,
-            "-tb": settings.threads,
-            "-b": settings.n_batch,
-            "-ub": settings.n_ubatch,
-        }
-        super().__init__(
-            [str(program("llama-server")), *(str(p) for item in options.items() for p in item), *flags], port
-        )
+        names = {"-m": "model", "-t": "threads", "-tb": "threads", "-b": "n_batch", "-ub": "n_ubatch"}
+        super().__init__([str(program("llama-server")), "--host", "127.0.0.1"], names, settings, flags)
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """POST /completion.

@@ -52,6 +52,7 @@ GROUPS: tuple[tuple[str, str, tuple[type[Any], ...], frozenset[str]], ...] = (
         (params.InfillParams, params.SamplingParams, params.RequestParams),
         frozenset({"stream", "echo", "suffix"}),
     ),
+    ("VectorKwargs", "Options of `Llama.embed`, `create_embedding` and `rerank`.", (params.VectorParams,), frozenset()),
     ("BeamKwargs", "Options of `Llama.beam_search`.", (params.BeamParams,), frozenset()),
     (
         "ToolRunKwargs",

@@ -37,6 +37,7 @@ SECTIONS: tuple[tuple[str, str, tuple[type[Any], ...]], ...] = (
     ),
     ("Chat", "`create_chat_completion` takes these as well, and neither `echo` nor `suffix`.", (params.ChatParams,)),
     ("Infill", "`create_infill` takes these as well, and neither `echo` nor `suffix`.", (params.InfillParams,)),
+    ("Embeddings and ranks", "`embed`, `create_embedding` and `rerank` take these as well.", (params.VectorParams,)),
     ("Beam search", "`beam_search` takes these.", (params.BeamParams,)),
     (
         "Server",

@@ -119,6 +119,12 @@ class LlamaKwargs(TypedDict, total=False):
     """Called between the nodes of a compute graph (slow); returning True stops the decode."""
     eval_callback: Callable[[Any, bool], Any] | None
     """Called with (tensor pointer, ask) for tensors as they are computed (slow)."""
+    engine_process: bool | None
+    """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
+    hang_timeout: float | None
+    """With engine_process: seconds without progress until it ends (0: never)."""
+    load_hang_timeout: float | None
+    """With engine_process: seconds without progress of a load until it has failed (0: never)."""
     seed: int | None
     """Seed from which every request without one gets its own. Unset: real entropy."""
     chat_format: str | None
@@ -160,10 +166,6 @@ class LlamaKwargs(TypedDict, total=False):
     """
     cache_dir_bytes: int | None
     """Most bytes of all files in cache_dir; those used longest ago go first."""
-    engine_process: bool | None
-    """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
-    hang_timeout: float | None
-    """With engine_process: seconds without progress until it ends (0: never)."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None
@@ -245,6 +247,8 @@ class CompletionKwargs(TypedDict, total=False):
     """Streams say how far the prompt is: chunks with prompt_progress before the text."""
     timings_per_token: bool | None
     """All chunks of a stream carry the timings so far."""
+    request_id: str | None
+    """What `slots` calls it while it runs."""
     post_sampling_probs: bool | None
     """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
@@ -396,6 +400,8 @@ class ChatKwargs(TypedDict, total=False):
     """Streams say how far the prompt is: chunks with prompt_progress before the text."""
     timings_per_token: bool | None
     """All chunks of a stream carry the timings so far."""
+    request_id: str | None
+    """What `slots` calls it while it runs."""
     post_sampling_probs: bool | None
     """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
@@ -590,6 +596,8 @@ class InfillKwargs(TypedDict, total=False):
     """Streams say how far the prompt is: chunks with prompt_progress before the text."""
     timings_per_token: bool | None
     """All chunks of a stream carry the timings so far."""
+    request_id: str | None
+    """What `slots` calls it while it runs."""
     post_sampling_probs: bool | None
     """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None
@@ -662,6 +670,21 @@ class InfillKwargs(TypedDict, total=False):
     """
     model: str | None
     """The name that the result carries as its model."""
+
+
+class VectorKwargs(TypedDict, total=False):
+    """Options of `Llama.embed`, `create_embedding` and `rerank`."""
+
+    user: str | None
+    """Who asks: texts of several users that wait take turns, with each other and with what else is asked."""
+    priority: int | None
+    """Higher goes first."""
+    request_id: str | None
+    """What `slots` calls its texts while they run."""
+    queue_timeout: float | None
+    """Seconds in which the first text must start; else the call is a DeadlineError."""
+    timeout: float | None
+    """Seconds in which all texts must be computed; else the call is a DeadlineError."""
 
 
 class BeamKwargs(TypedDict, total=False):
@@ -770,6 +793,8 @@ class ToolRunKwargs(TypedDict, total=False):
     """Streams say how far the prompt is: chunks with prompt_progress before the text."""
     timings_per_token: bool | None
     """All chunks of a stream carry the timings so far."""
+    request_id: str | None
+    """What `slots` calls it while it runs."""
     post_sampling_probs: bool | None
     """Log probabilities are those among the tokens that the samplers left, in place of the model's own."""
     max_tokens: int | None

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, over
 from typing_extensions import Unpack
 
 from llama_bind.chat_results import ChatShape
-from llama_bind.embeddings import Text, Texts, Truncate, Vector
+from llama_bind.embeddings import Asker, Text, Texts, Truncate, Vector, check_in_time
+from llama_bind.errors import DeadlineError
 from llama_bind.facade import Facade
 from llama_bind.llama import Llama
 from llama_bind.many import Many
@@ -31,7 +32,15 @@ from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, Cr
 from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, InfillKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind._kwargs import (
+        BeamKwargs,
+        ChatKwargs,
+        CompletionKwargs,
+        InfillKwargs,
+        LlamaKwargs,
+        ToolRunKwargs,
+        VectorKwargs,
+    )
     from llama_bind.agent.events import ToolRunEvent
     from llama_bind.agent.loop import ToolSource
     from llama_bind.agent.values import ToolRun
@@ -377,18 +386,25 @@ class AsyncLlama(Facade):
 
     @overload
     async def embed(  # type: ignore[overload-overlap]  # a str is a text before it is a sequence of them
-        self, input: Text, *, normalize: bool = False, truncate: Truncate = False
+        self, input: Text, *, normalize: bool = False, truncate: Truncate = False, **kwargs: Unpack[VectorKwargs]
     ) -> Vector: ...
 
     @overload
-    async def embed(self, input: Texts, *, normalize: bool = False, truncate: Truncate = False) -> list[Vector]: ...
+    async def embed(
+        self, input: Texts, *, normalize: bool = False, truncate: Truncate = False, **kwargs: Unpack[VectorKwargs]
+    ) -> list[Vector]: ...
 
     async def embed(
-        self, input: Text | Texts, *, normalize: bool = False, truncate: Truncate = False
+        self,
+        input: Text | Texts,
+        *,
+        normalize: bool = False,
+        truncate: Truncate = False,
+        **kwargs: Unpack[VectorKwargs],
     ) -> Vector | list[Vector]:
         """As `Llama.embed`."""
-        read = self._session.embeddings.read
-        call = await in_reader(weight(input), read, input, normalize=normalize, truncate=truncate)
+        read, asker = self._session.embeddings.read, Asker.of(kwargs, "embed()")
+        call = await in_reader(weight(input), read, input, asker, normalize=normalize, truncate=truncate)
         vectors = call.vectors(await self._computed(call.requests))
         return vectors[0] if call.one else vectors
 
@@ -401,20 +417,18 @@ class AsyncLlama(Facade):
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: Literal["float", "base64"] = "float",
-        user: str | None = None,
-        priority: int = 0,
+        **kwargs: Unpack[VectorKwargs],
     ) -> CreateEmbeddingResponse:
         """As `Llama.create_embedding`."""
         call = await in_reader(
             weight(input),
             self._session.embeddings.read,
             input,
+            Asker.of(kwargs, "create_embedding()"),
             normalize=normalize,
             truncate=truncate,
             dimensions=dimensions,
             encoding_format=encoding_format,
-            user=user,
-            priority=priority,
         )
         return call.response(await self._computed(call.requests), model or self.model_path)
 
@@ -427,8 +441,7 @@ class AsyncLlama(Facade):
         return_documents: bool = False,
         truncate: Truncate = False,
         model: str | None = None,
-        user: str | None = None,
-        priority: int = 0,
+        **kwargs: Unpack[VectorKwargs],
     ) -> RerankResponse:
         """As `Llama.rerank`."""
         call = await in_reader(
@@ -436,11 +449,10 @@ class AsyncLlama(Facade):
             self._session.pairs.read,
             query,
             documents,
+            Asker.of(kwargs, "rerank()"),
             top_n=top_n,
             return_documents=return_documents,
             truncate=truncate,
-            user=user,
-            priority=priority,
         )
         return call.response(await self._computed(call.requests), model or self.model_path)
 
@@ -451,7 +463,12 @@ class AsyncLlama(Facade):
         for window in self._session.windows(requests):
             running = self._submit(window)
             while running.left:
-                await running.next()
+                _, event = await running.next()
+                try:
+                    check_in_time(event, running.handles, len(vectors), len(requests))
+                except DeadlineError:
+                    running.cancel()
+                    raise
             vectors += [handle.embedding for handle in running.handles]
         return vectors
 

@@ -83,6 +83,7 @@ class Call:
         request = self.request
         return {
             "key": request.user,
+            "request_id": request.request_id,
             "salt": salt_label(request.cache_salt),
             "queue_timeout": request.queue_timeout,
             "first_token_timeout": request.first_token_timeout,

@@ -56,6 +56,11 @@ class Drafting:
         else:
             self._proposer = given
 
+    @property
+    def by_default(self) -> bool:
+        """Whether tokens are guessed for requests that do not say."""
+        return self.can_draft and self._params.draft_model is not None
+
     def allow(self, can_draft: bool) -> None:
         """Say whether wrong guesses can be taken out of the memory, where `load` was called in another process."""
         self.can_draft = can_draft

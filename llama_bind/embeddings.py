@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -15,14 +15,16 @@ import numpy.typing as npt
 
 from llama_bind.engine.pooling import POOLING_KINDS, PoolingKind, needs_all_rows, normalized
 from llama_bind.engine.request import Request
-from llama_bind.errors import ContextOverflowError, InputError, TokenError, UnsupportedError
-from llama_bind.options import validate
-from llama_bind.params import ContextParams, RequestParams
+from llama_bind.errors import ContextOverflowError, DeadlineError, InputError, TokenError, UnsupportedError
+from llama_bind.options import build
+from llama_bind.params import ContextParams, VectorParams
 from llama_bind.types import CreateEmbeddingResponse
+from llama_bind.values import FinishEvent
 
 if TYPE_CHECKING:
     from llama_bind.core.model import Model
     from llama_bind.core.vocab import Vocab
+    from llama_bind.engine.handle import RequestHandle
     from llama_bind.prompts import PromptReader
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Texts",
     "Truncate",
     "Vector",
+    "check_in_time",
     "check_truncate",
     "embedding_options",
     "in_windows",
@@ -58,21 +61,34 @@ FAIR_KEY = "embeddings"
 
 @dataclasses.dataclass(frozen=True)
 class Asker:
-    """Where texts stand among all that wait.
+    """Where the texts of a call stand among all that wait, and when they must be there.
 
     Attributes:
         key: Whose turn it is taken as; never that of the same user's chats, which would wait behind all the texts.
-        priority: Higher goes first.
+        params: As they were given.
     """
 
     key: str = FAIR_KEY
-    priority: int = 0
+    params: VectorParams = dataclasses.field(default_factory=VectorParams)
 
     @classmethod
-    def of(cls, user: str | None, priority: int) -> Asker:
-        """Raises `InputError` for what is no user or no priority."""
-        validate(RequestParams(user=user, priority=priority))
-        return cls(FAIR_KEY if user is None else f"{FAIR_KEY} of {user}", priority)
+    def of(cls, given: Mapping[str, Any], where: str) -> Asker:
+        """Raises `UnknownOptionError` and `InputError` for what is no option of `where`, and what it cannot be."""
+        params = build(VectorParams, {name: value for name, value in given.items() if value is not None}, where)
+        return cls(FAIR_KEY if params.user is None else f"{FAIR_KEY} of {params.user}", params)
+
+    def request(self, prompt: Sequence[int], index: int, pooling: PoolingKind) -> Request:
+        """The request for the text at `index` of a call. Only the first must start in time: the others wait for it."""
+        return Request(
+            prompt=prompt,
+            kind="embed",
+            pooling=pooling,
+            key=self.key,
+            request_id=self.params.request_id,
+            priority=self.params.priority,
+            queue_timeout=None if index else self.params.queue_timeout,
+            timeout=self.params.timeout,
+        )
 
 
 ENCODER_SEQUENCES = 64
@@ -172,13 +188,12 @@ class EmbeddingReader:
     def read(
         self,
         given: Text | Texts,
+        asker: Asker | None = None,
         *,
         normalize: bool = False,
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: EncodingFormat = "float",
-        user: str | None = None,
-        priority: int = 0,
     ) -> EmbeddingCall:
         """Check and tokenize.
 
@@ -187,7 +202,7 @@ class EmbeddingReader:
             ContextOverflowError: a text is too long and `truncate` is False.
         """
         check_truncate(truncate)
-        asker = Asker.of(user, priority)
+        asker = asker or Asker()
         _check_dimensions(dimensions, self._width)
         if encoding_format not in ("float", "base64"):
             raise InputError('encoding_format is "float" or "base64"', param="encoding_format")
@@ -195,10 +210,11 @@ class EmbeddingReader:
             message = "base64 is for one vector a text; this model was loaded to give one for each token"
             raise InputError(message, param="encoding_format")
         texts, one = _texts(given)
-        requests = [self._request(text, None if one else i, truncate, asker) for i, text in enumerate(texts)]
+        prompts = [self._prompt(text, None if one else i, truncate) for i, text in enumerate(texts)]
+        requests = [asker.request(prompt, i, self.pooling) for i, prompt in enumerate(prompts)]
         return EmbeddingCall(requests, one, normalize, dimensions, encoding_format)
 
-    def _request(self, text: Text, index: int | None, truncate: Truncate, asker: Asker) -> Request:
+    def _prompt(self, text: Text, index: int | None, truncate: Truncate) -> list[int]:
         tokens = self._tokens(text)
         if not tokens:
             which = "the text" if index is None else f"text {index}"
@@ -207,7 +223,7 @@ class EmbeddingReader:
             if truncate is False:
                 raise ContextOverflowError(len(tokens), self.limit, TOO_LONG)
             tokens = shortened(tokens, self.limit, truncate, *special_ends(tokens, self._vocab))
-        return Request(prompt=tokens, kind="embed", pooling=self.pooling, key=asker.key, priority=asker.priority)
+        return tokens
 
     def _tokens(self, text: Text) -> list[int]:
         if isinstance(text, (str, bytes)):
@@ -287,6 +303,22 @@ def shortened(tokens: Sequence[int], limit: int, truncate: Truncate, n_start: in
     else:
         body = body[:room]
     return [*tokens[:n_start], *body, *tokens[end:]]
+
+
+def check_in_time(event: object, handles: Sequence[RequestHandle], before: int, total: int) -> None:
+    """Whether a call goes on after an event of one of its texts.
+
+    Args:
+        event: The event.
+        handles: The texts that run.
+        before: How many were computed before them.
+        total: How many the call has.
+
+    Raises:
+        DeadlineError: one of them came to its deadline.
+    """
+    if isinstance(event, FinishEvent) and event.reason == "deadline":
+        raise DeadlineError(before + sum(handle.embedding is not None for handle in handles), total)
 
 
 def in_windows(items: Sequence[T], size: int | None) -> Iterator[Sequence[T]]:

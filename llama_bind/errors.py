@@ -37,6 +37,7 @@
     └── RequestError                    (RuntimeError) one request ended early
         ├── CancelledError              it was cancelled
         ├── QueueFullError              too many requests wait already
+        ├── DeadlineError               (TimeoutError) embeddings or ranks were not there in time
         ├── EngineCrashedError          native code ended the engine's process while it ran the request
         └── EngineFailedError           the engine thread ended; carries the cause
 
@@ -58,6 +59,7 @@ __all__ = [
     "ClosedError",
     "ContextError",
     "ContextOverflowError",
+    "DeadlineError",
     "DecodeAbortedError",
     "DecodeError",
     "DownloadError",
@@ -370,6 +372,22 @@ class QueueFullError(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} requests wait already; try again later, or load the model with a larger max_queue")
         self.limit = limit
+
+
+class DeadlineError(RequestError, TimeoutError):
+    """A call for embeddings or ranks was not done in its `timeout`, or not begun in its `queue_timeout`.
+
+    ``computed`` of its ``total`` texts were; nothing of them is given. (A text that is generated ends at its deadline
+    with what there is, and is no error.)
+    """
+
+    def __init__(self, computed: int, total: int) -> None:
+        texts = "text" if total == 1 else "texts"
+        super().__init__(
+            f"{computed} of {total} {texts} were computed when the time was up; give a longer timeout, or fewer texts"
+        )
+        self.computed = computed
+        self.total = total
 
 
 class EngineCrashedError(RequestError):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llama_bind.core.model import Model
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.process import EngineProcess
+    from llama_bind.engine.slots import SlotState
     from llama_bind.engine.stats import EngineStats
     from llama_bind.engine.store import StoreStats
     from llama_bind.session import Session
@@ -98,6 +99,11 @@ class Facade:
             ClosedError, UnsupportedError: closed, or loaded with vocab_only.
         """
         return self._session.engine.stats
+
+    @property
+    def slots(self) -> list[SlotState]:
+        """The requests that run right now, by slot: how far each is, and its `request_id`. Raises as `stats` does."""
+        return self._session.started.slots()
 
     @property
     def cache(self) -> LlamaRAMCache | LlamaDiskCache | None:

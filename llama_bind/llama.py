@@ -5,6 +5,7 @@ Not for: algorithms, or options (``params.py``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from queue import SimpleQueue
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from typing_extensions import Unpack
 
 from llama_bind.chat_results import ChatShape
-from llama_bind.embeddings import Text, Texts, Truncate, Vector
+from llama_bind.embeddings import Asker, Text, Texts, Truncate, Vector, check_in_time
 from llama_bind.facade import Facade
 from llama_bind.many import Many
 from llama_bind.progress import ProgressOption, reporting
@@ -26,7 +27,15 @@ from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, Cr
 from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
-    from llama_bind._kwargs import BeamKwargs, ChatKwargs, CompletionKwargs, InfillKwargs, LlamaKwargs, ToolRunKwargs
+    from llama_bind._kwargs import (
+        BeamKwargs,
+        ChatKwargs,
+        CompletionKwargs,
+        InfillKwargs,
+        LlamaKwargs,
+        ToolRunKwargs,
+        VectorKwargs,
+    )
     from llama_bind.agent.events import ToolRunEvent
     from llama_bind.agent.loop import ToolSource
     from llama_bind.agent.values import ToolRun
@@ -311,14 +320,21 @@ class Llama(Facade):
 
     @overload
     def embed(  # type: ignore[overload-overlap]  # a str is a text before it is a sequence of them
-        self, input: Text, *, normalize: bool = False, truncate: Truncate = False
+        self, input: Text, *, normalize: bool = False, truncate: Truncate = False, **kwargs: Unpack[VectorKwargs]
     ) -> Vector: ...
 
     @overload
-    def embed(self, input: Texts, *, normalize: bool = False, truncate: Truncate = False) -> list[Vector]: ...
+    def embed(
+        self, input: Texts, *, normalize: bool = False, truncate: Truncate = False, **kwargs: Unpack[VectorKwargs]
+    ) -> list[Vector]: ...
 
     def embed(
-        self, input: Text | Texts, *, normalize: bool = False, truncate: Truncate = False
+        self,
+        input: Text | Texts,
+        *,
+        normalize: bool = False,
+        truncate: Truncate = False,
+        **kwargs: Unpack[VectorKwargs],
     ) -> Vector | list[Vector]:
         """Embeddings as float32 arrays, shape (n_embd,), or (n_tokens, n_embd) with pooling_type "none".
 
@@ -328,13 +344,16 @@ class Llama(Facade):
             normalize: Scale each vector to length 1.
             truncate: For texts that are too long: False raises, True or "end" leaves out the end, "start" the start,
                 "middle" the middle. Special tokens around the text stay.
+            **kwargs: The options of `VectorParams`: who asks, and when it must be done.
 
         Raises:
             UnsupportedError: the model was not loaded with embedding=True.
             ContextOverflowError: a text has more tokens than the context holds, and `truncate` is False.
             InputError: not a text, or one without tokens: "" for a model that adds no special tokens.
+            DeadlineError: the texts were not computed in time.
         """
-        call = self._session.embeddings.read(input, normalize=normalize, truncate=truncate)
+        asker = Asker.of(kwargs, "embed()")
+        call = self._session.embeddings.read(input, asker, normalize=normalize, truncate=truncate)
         vectors = call.vectors(self._computed(call.requests))
         return vectors[0] if call.one else vectors
 
@@ -347,8 +366,7 @@ class Llama(Facade):
         truncate: Truncate = False,
         dimensions: int | None = None,
         encoding_format: Literal["float", "base64"] = "float",
-        user: str | None = None,
-        priority: int = 0,
+        **kwargs: Unpack[VectorKwargs],
     ) -> CreateEmbeddingResponse:
         """Embeddings in OpenAI's shape (POST /v1/embeddings); raises what `embed` raises.
 
@@ -360,17 +378,15 @@ class Llama(Facade):
             dimensions: Cut vectors to so many numbers and scale them to length 1, for models trained to be cut
                 (Matryoshka).
             encoding_format: "base64" gives each vector as base64 of little-endian float32.
-            user: Who asks: texts of several users that wait take turns, with each other and with what else is asked.
-            priority: Higher goes first.
+            **kwargs: See `embed`.
         """
         call = self._session.embeddings.read(
             input,
+            Asker.of(kwargs, "create_embedding()"),
             normalize=normalize,
             truncate=truncate,
             dimensions=dimensions,
             encoding_format=encoding_format,
-            user=user,
-            priority=priority,
         )
         return call.response(self._computed(call.requests), model or self.model_path)
 
@@ -383,8 +399,7 @@ class Llama(Facade):
         return_documents: bool = False,
         truncate: Truncate = False,
         model: str | None = None,
-        user: str | None = None,
-        priority: int = 0,
+        **kwargs: Unpack[VectorKwargs],
     ) -> RerankResponse:
         """Order documents by how well they answer a query, in Jina's shape (POST /v1/rerank).
 
@@ -398,22 +413,21 @@ class Llama(Facade):
             return_documents: Give each document back with its score.
             truncate: What to leave out of a document that is too long; see `embed`.
             model: The name that the result carries as its model.
-            user: See `create_embedding`.
-            priority: See `create_embedding`.
+            **kwargs: See `embed`.
 
         Raises:
             UnsupportedError: the model was not loaded with embedding=True and pooling_type="rank".
             ContextOverflowError: a pair has more tokens than the context holds, and `truncate` is False.
             InputError: not texts.
+            DeadlineError: the pairs were not computed in time.
         """
         call = self._session.pairs.read(
             query,
             documents,
+            Asker.of(kwargs, "rerank()"),
             top_n=top_n,
             return_documents=return_documents,
             truncate=truncate,
-            user=user,
-            priority=priority,
         )
         return call.response(self._computed(call.requests), model or self.model_path)
 
@@ -424,8 +438,9 @@ class Llama(Facade):
         for window in self._session.windows(requests):
             events: EventQueue = SimpleQueue()
             handles = self._session.submit(window, events)
-            for _ in merged(handles, events):
-                pass
+            with contextlib.closing(merged(handles, events)) as stream:
+                for _, event in stream:
+                    check_in_time(event, handles, len(vectors), len(requests))
             vectors += [handle.embedding for handle in handles]
         return vectors
 

@@ -12,7 +12,7 @@ from os import PathLike
 from typing import Any
 
 from llama_bind.options import option
-from llama_bind.task_params import BeamParams, InfillParams, ReportParams, ToolRunParams
+from llama_bind.task_params import BeamParams, InfillParams, ProcessParams, ReportParams, ToolRunParams, VectorParams
 
 __all__ = [
     "CACHE_TYPES",
@@ -30,6 +30,7 @@ __all__ = [
     "SamplingParams",
     "TensorBufferOverride",
     "ToolRunParams",
+    "VectorParams",
 ]
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -378,7 +379,7 @@ class RequestParams(ReportParams):
 
 
 @dataclasses.dataclass(frozen=True)
-class LlamaParams:
+class LlamaParams(ProcessParams):
     """What a `Llama` takes besides the options of its model and context."""
 
     seed: int | None = option(None, "Seed from which every request without one gets its own. Unset: real entropy.")
@@ -434,10 +435,6 @@ class LlamaParams:
     cache_dir_bytes: int = option(
         10 * 2**30, "Most bytes of all files in cache_dir; those used longest ago go first.", low=0, high=2**62
     )
-    engine_process: bool = option(
-        False, "Run the engine in a child process: a crash of native code ends the requests in it, not the program."
-    )
-    hang_timeout: float = option(60.0, "With engine_process: seconds without progress until it ends (0: never).", low=0)
     last_n_tokens_size: int | None = option(None, "Default of penalty_last_n.", low=-1)
     logits_all: bool = option(False, "Accepted for compatibility; log probabilities need no such preparation here.")
     verbose: bool = option(False, "Write llama.cpp's log to standard error.")

@@ -74,12 +74,11 @@ class PairReader:
         self,
         query: str,
         documents: Sequence[Document],
+        asker: Asker | None = None,
         *,
         top_n: int | None = None,
         return_documents: bool = False,
         truncate: Truncate = False,
-        user: str | None = None,
-        priority: int = 0,
     ) -> RerankCall:
         """Check and tokenize. What `truncate` leaves out is part of the document, never of the query.
 
@@ -93,14 +92,11 @@ class PairReader:
         if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise InputError(f"top_n must be a whole number of at least 1, not {top_n!r}", param="top_n")
         check_truncate(truncate)
-        asker = Asker.of(user, priority)
+        asker = asker or Asker()
         texts = _documents(documents)
         write = self._joined if self._template is None else self._filled
         prompts = [write(query, text, truncate) for text in texts]
-        requests = [
-            Request(prompt=prompt, kind="embed", pooling="rank", key=asker.key, priority=asker.priority)
-            for prompt in prompts
-        ]
+        requests = [asker.request(prompt, index, "rank") for index, prompt in enumerate(prompts)]
         for index, request in enumerate(requests):
             if not request.prompt:
                 raise InputError(f"query and document {index} have no tokens; leave empty ones out", param="documents")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -43,6 +44,9 @@ __all__ = ["Prepared", "Session"]
 
 S = TypeVar("S", TextShape, ChatShape)
 Cache = LlamaRAMCache | LlamaDiskCache
+
+SOON = 1e-3
+"""Seconds that the rest of a call gets whose time is up: it ends as any other does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,9 +292,17 @@ class Session:
         return self._pairs
 
     def windows(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-        """The requests of one call in parts that a bounded queue can take."""
-        limit = self.params.max_queue
-        return in_windows(requests, None if limit is None else limit + self.started.n_slots)
+        """The requests of one call in parts that a bounded queue can take, one after the other; their time is that of
+        the whole call.
+        """
+        limit, began = self.params.max_queue, time.monotonic()
+        for window in in_windows(requests, None if limit is None else limit + self.started.n_slots):
+            whole, passed = window[0].timeout, time.monotonic() - began
+            if whole is None or window[0] is requests[0]:
+                yield window
+            else:
+                left = max(whole - passed, SOON)
+                yield [dataclasses.replace(request, timeout=left) for request in window]
 
     def submit(
         self, requests: Sequence[Request], events: Events, shape: TextShape | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llama_bind.engine.loop import Engine
     from llama_bind.engine.pooling import PoolingKind
     from llama_bind.engine.process import EngineProcess
+    from llama_bind.engine.slots import SlotState
     from llama_bind.engine.store import StoreStats
 
 __all__ = ["Setup", "Started", "load_model", "serve", "start", "start_process"]
@@ -61,6 +62,7 @@ class Started:
         save_state, load_state: See `states`.
         set_cache: Keeps texts elsewhere from now on (see `storing`); None: nowhere.
         cache_stats: What is kept there.
+        slots: What runs right now.
         close: Ends the engine and frees what was made for it, but not the model.
     """
 
@@ -72,6 +74,7 @@ class Started:
     load_state: Callable[[LlamaState], None]
     set_cache: Callable[[CacheSettings | None], None]
     cache_stats: Callable[[], StoreStats]
+    slots: Callable[[], list[SlotState]]
     close: Callable[[], None]
 
 
@@ -154,6 +157,7 @@ def start(model: Model, setup: Setup, drafting: Drafting) -> Started:
         functools.partial(states.load_state, engine),
         functools.partial(storing.set, engine),
         lambda: storing.stats,
+        lambda: engine.slots,
         close,
     )
 
@@ -180,7 +184,11 @@ def start_process(model: Model, setup: Setup) -> Started:
     own = dataclasses.replace(setup.own, tokenizer=None, chat_handler=None, max_queue=None)  # seen to here
     far = dataclasses.replace(setup, model=dataclasses.replace(setup.model, progress_callback=None), own=own)
     engine = EngineProcess(
-        functools.partial(serve, far), setup.own.max_queue, setup.model.progress_callback, setup.own.hang_timeout
+        functools.partial(serve, far),
+        setup.own.max_queue,
+        setup.model.progress_callback,
+        setup.own.hang_timeout,
+        setup.own.load_hang_timeout,
     )
     model.adopt(engine.facts["model"])
     return Started(
@@ -192,6 +200,7 @@ def start_process(model: Model, setup: Setup) -> Started:
         functools.partial(engine.ask, "load_state"),
         functools.partial(engine.set, "set_cache"),
         functools.partial(engine.ask, "cache_stats"),
+        functools.partial(engine.ask, "slots"),
         engine.close,
     )
 
@@ -221,6 +230,7 @@ def serve(setup: Setup, progress: Progress | None) -> Service:
             "load_state": states.load_state,
             "set_cache": lambda _engine, settings: started.set_cache(settings),
             "cache_stats": lambda _engine: started.cache_stats(),
+            "slots": lambda engine: engine.slots,
         },
         {"model": model.facts(), "can_draft": started.can_draft, "pooling": started.pooling},
     )

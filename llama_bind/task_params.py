@@ -1,5 +1,5 @@
-"""The options of calls that stand on others (beam search, filling gaps, runs of tools), and of reports. Part of
-``params.py``.
+"""The options of calls that stand on others (beam search, filling gaps, runs of tools), of embeddings and ranks, of
+reports, and of an engine's own process. Part of ``params.py``.
 
 Not for: options of models, contexts, sampling and single requests, which are there.
 """
@@ -12,7 +12,28 @@ from typing import Any
 
 from llama_bind.options import option
 
-__all__ = ["BeamParams", "InfillParams", "ReportParams", "ToolRunParams"]
+__all__ = ["BeamParams", "InfillParams", "ProcessParams", "ReportParams", "ToolRunParams", "VectorParams"]
+
+
+MOST_LETTERS = 256
+
+
+def short_name(value: str) -> str | None:
+    """What is wrong with a name that others are shown; None: nothing."""
+    return None if len(value) <= MOST_LETTERS else f"must have at most {MOST_LETTERS} characters"
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessParams:
+    """An engine in a process of its own; part of `LlamaParams`."""
+
+    engine_process: bool = option(
+        False, "Run the engine in a child process: a crash of native code ends the requests in it, not the program."
+    )
+    hang_timeout: float = option(60.0, "With engine_process: seconds without progress until it ends (0: never).", low=0)
+    load_hang_timeout: float = option(
+        300.0, "With engine_process: seconds without progress of a load until it has failed (0: never).", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +45,7 @@ class ReportParams:
         False, "Streams say how far the prompt is: chunks with prompt_progress before the text.", cli=False
     )
     timings_per_token: bool = option(False, "All chunks of a stream carry the timings so far.", cli=False)
+    request_id: str | None = option(None, "What `slots` calls it while it runs.", cli=False, check=short_name)
     post_sampling_probs: bool = option(
         False,
         "Log probabilities are those among the tokens that the samplers left, in place of the model's own.",
@@ -98,4 +120,23 @@ class ToolRunParams:
         "Asked before each call, with a `ToolCall`: True runs it; False, or a str that says why, tells the model that "
         "it was not approved. May be async.",
         cli=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorParams:
+    """Where a call for embeddings or ranks stands among all that wait, and when it must be done."""
+
+    user: str | None = option(
+        None,
+        "Who asks: texts of several users that wait take turns, with each other and with what else is asked.",
+        cli=False,
+    )
+    priority: int = option(0, "Higher goes first.", low=-1000, high=1000)
+    request_id: str | None = option(None, "What `slots` calls its texts while they run.", cli=False, check=short_name)
+    queue_timeout: float | None = option(
+        None, "Seconds in which the first text must start; else the call is a DeadlineError.", above=0, high=1e8
+    )
+    timeout: float | None = option(
+        None, "Seconds in which all texts must be computed; else the call is a DeadlineError.", above=0, high=1e8
     )

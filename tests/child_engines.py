@@ -168,3 +168,35 @@ class _Long(FakeRunner):
 def long_steps(_progress: Progress | None = None) -> Service:
     engine = Engine(_Long(FakeContext(n_ctx=2048, n_seq_max=2)))  # type: ignore[arg-type]
     return Service(engine, 2, engine.close)
+
+
+def waiting(_progress: Progress | None = None) -> Service:
+    """A load that waits for what does not come."""
+    time.sleep(600)
+    raise AssertionError("not reached")
+
+
+def spinning(_progress: Progress | None = None) -> Service:
+    """One whose threads wait for each other, and burn time."""
+    end = time.monotonic() + 600
+    while time.monotonic() < end:
+        pass
+    raise AssertionError("not reached")
+
+
+def filling(seconds: float, progress: Progress | None = None) -> Service:
+    """One that fills memory for so long, and says nothing."""
+    end, kept = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        kept.append(bytearray(4 << 20))
+        time.sleep(0.1)
+    return fake(progress)
+
+
+def telling(seconds: float, progress: Progress | None = None) -> Service:
+    """One that says how far it is, and else shows nothing."""
+    assert progress is not None
+    for share in range(10):
+        progress(share / 10)
+        time.sleep(seconds / 10)
+    return fake(progress)

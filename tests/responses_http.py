@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import openai
 
 from llama_bind import Llama
 from tests.llamas import tiny
-from tests.servers import app_of, listening
+from tests.servers import app_of, events_of, listening
 
 GREEDY: Any = {"temperature": 0, "extra_body": {"ignore_eos": True}}
 WIRE: Any = {"temperature": 0, "ignore_eos": True}
@@ -39,20 +38,6 @@ def raw(client: openai.OpenAI, method: str, path: str, **more: Any) -> httpx.Res
     """An answer as it comes over the wire."""
     headers = {"Authorization": f"Bearer {client.api_key}"}
     return httpx.request(method, f"{client.base_url}{path}", headers=headers, timeout=60, **more)
-
-
-def events_of(answer: httpx.Response) -> list[Any]:
-    """The events of a stream, which must be well formed, with their names."""
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    *blocks, rest = answer.text.split("\n\n")
-    assert rest == ""
-    found = []
-    for block in blocks:
-        name, data = block.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {found[-1]['type']}"
-    return found
 
 
 def streamed(client: openai.OpenAI, **body: Any) -> list[Any]:

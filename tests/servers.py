@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -79,6 +80,20 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     assert isinstance(body["error"]["message"], str)
     error: dict[str, Any] = body["error"]
     return error
+
+
+def events_of(answer: httpx.Response) -> list[Any]:
+    """The events of a stream, which must be well formed, with their names."""
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    *blocks, rest = answer.text.split("\n\n")
+    assert rest == ""
+    found = []
+    for block in blocks:
+        name, data = block.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    return found
 
 
 PROTOCOL = frozenset({"write_timeout", "header_timeout", "body_timeout", "max_connections", "base"})

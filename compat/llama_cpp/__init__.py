@@ -7,6 +7,10 @@ llama-cpp-python, whose package has the same name.
 from __future__ import annotations
 
 import importlib.metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llama_bind.compat import __getattr__ as __getattr__  # every name that is not here is that package's
 
 __llama_bind__ = True
 ORIGINAL = "llama-cpp-python"

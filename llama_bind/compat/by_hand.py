@@ -82,8 +82,7 @@ class ByHand(ours.Llama):
         idx: int | None = None,
     ) -> int:
         """Choose a token by the logits after the last one that was computed, or after the one at place `idx`."""
-        given = {name: value for name, value in locals().items() if name not in ("self", "logits_processor", "idx")}
-        params = stepping_params(self._session.defaults, given)
+        params = stepping_params(self._session.defaults, locals())
         return self._current().sample(params, self._session.seeds.next(None), idx, logits_processor)
 
     def generate(
@@ -108,9 +107,7 @@ class ByHand(ours.Llama):
         grammar: Any = None,
     ) -> Generator[int, Sequence[int] | None, None]:
         """Yield tokens after a prompt without end, the model's own end among them; see `Steps.generate`."""
-        outside = ("self", "tokens", "reset", "logits_processor", "stopping_criteria")
-        given = {name: value for name, value in locals().items() if name not in (*outside, "outside")}
-        params = stepping_params(self._session.defaults, given)
+        params = stepping_params(self._session.defaults, locals())
         return self._current().generate(
             tokens,
             params,

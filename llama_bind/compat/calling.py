@@ -11,12 +11,14 @@ from typing import Any
 
 from llama_bind.compat.loading import warn_once
 from llama_bind.compat.processors import as_functions
+from llama_bind.options import options_of
 from llama_bind.params import SamplingParams
 
 __all__ = ["chat_options", "completion_options", "stepping_params"]
 
 _ANY_TOKEN: Mapping[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
 """A temperature below 0 draws from all tokens as the model sees them."""
+_SAMPLING = frozenset(options_of(SamplingParams))
 
 
 def completion_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,14 +51,19 @@ def chat_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stepping_params(defaults: SamplingParams, given: Mapping[str, Any]) -> SamplingParams:
-    """How `sample` and `generate` choose a token; `given` by their names, None where a default stands."""
+    """How `sample` and `generate` choose a token.
+
+    Args:
+        defaults: What stands where an argument is None.
+        given: All their arguments by name; those about something else are left alone.
+    """
     if given.get("tfs_z", 1.0) not in (1.0, None):
         warn_once("tfs_z", "sample()", "llama.cpp has no tail-free sampling any more; use typical_p or min_p")
     if given.get("penalize_nl", True) not in (True, None):
         warn_once("penalize_nl", "sample()", "newlines are penalized as any token; use logit_bias")
     names = {"temp": "temperature"}
-    known = {names.get(name, name): value for name, value in given.items() if name not in ("tfs_z", "penalize_nl")}
-    options = {name: value for name, value in known.items() if value is not None}
+    known = {names.get(name, name): value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in known.items() if name in _SAMPLING}
     if options.get("temperature", 0) < 0:
         options.update(_ANY_TOKEN)
     options.setdefault("grammar_backend", "llama.cpp")

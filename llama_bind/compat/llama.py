@@ -242,7 +242,9 @@ class Llama(ByHand):
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 
-    def embed(self, input: Any, normalize: bool = False, truncate: Any = True, return_count: bool = False) -> Any:
+    def embed(  # type: ignore[override]  # the original's arguments, also by position
+        self, input: Any, normalize: bool = False, truncate: Any = True, return_count: bool = False
+    ) -> Any:
         """Embeddings as lists of floats: one for a string, a list of them for a list.
 
         Args:

@@ -7,11 +7,11 @@ before the first call. Not for: checks of any kind; llama.cpp ends the process f
 from __future__ import annotations
 
 import ctypes
-import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
+from llama_bind.compat._ctypes_extensions import ctypes_function_for_shared_library
+from llama_bind.compat._mirrors import Mirrors, deprecated
 from llama_bind.lib import ggml_backend_h, ggml_cpu_h, ggml_h, ggml_opt_h, gguf_h, llama_h
 from llama_bind.lib._loader import load_backends, open_library
 from llama_bind.lib.llama_h import (
@@ -22,32 +22,27 @@ from llama_bind.lib.llama_h import (
     llama_token_data_array,
 )
 
-_MIRRORS = (llama_h, ggml_h, ggml_backend_h, ggml_cpu_h, ggml_opt_h, gguf_h)
 _PLUMBING = frozenset((
     "CDECL", "Callback", "IntEnum", "Struct", "TYPE_CHECKING", "Union", "annotations", "binder", "deprecated",
     "POINTER", "c_bool", "c_char", "c_char_p", "c_double", "c_float", "c_int", "c_int8", "c_int16", "c_int32",
     "c_int64", "c_long", "c_size_t", "c_ubyte", "c_uint", "c_uint8", "c_uint16", "c_uint32", "c_uint64", "c_ulong",
     "c_void_p",
 ))  # fmt: skip
+_MIRRORED = Mirrors(
+    "llama_cpp.llama_cpp",
+    (llama_h, ggml_h, ggml_backend_h, ggml_cpu_h, ggml_opt_h, gguf_h),
+    lambda name: not name.startswith("_") and name not in _PLUMBING,
+)
 
-llama_adapter_lora_p_ctypes = ctypes.c_void_p
-llama_batch_ext_p_ctypes = ctypes.c_void_p
-llama_context_p_ctypes = ctypes.c_void_p
-llama_kv_cache_p = ctypes.c_void_p
-llama_kv_cache_p_ctypes = ctypes.c_void_p
-llama_memory_t_ctypes = ctypes.c_void_p
-llama_model_p_ctypes = ctypes.c_void_p
-llama_vocab_p_ctypes = ctypes.c_void_p
-gguf_context_p_ctypes = ctypes.c_void_p
-llama_sampler_p = ctypes.POINTER(llama_sampler)
-llama_sampler_p_ctypes = ctypes.POINTER(llama_sampler)
+llama_adapter_lora_p_ctypes = llama_batch_ext_p_ctypes = llama_context_p_ctypes = ctypes.c_void_p
+llama_kv_cache_p = llama_kv_cache_p_ctypes = llama_memory_t_ctypes = ctypes.c_void_p
+llama_model_p_ctypes = llama_vocab_p_ctypes = gguf_context_p_ctypes = ctypes.c_void_p
+llama_sampler_p = llama_sampler_p_ctypes = ctypes.POINTER(llama_sampler)
 llama_token_p = ctypes.POINTER(llama_token)
 llama_token_data_p = ctypes.POINTER(llama_token_data)
 llama_token_data_array_p = ctypes.POINTER(llama_token_data_array)
 llama_logit_bias_p = ctypes.POINTER(llama_logit_bias)
 llama_model_kv_override_value = llama_h.llama_model_kv_override_u0
-
-
 llama_log_callback = ggml_h.ggml_log_callback
 
 # llama-vocab.h, which is not part of the public API: numbers of pre-tokenizers in order.
@@ -70,19 +65,15 @@ llama_h.llama_model_kv_override.value = property(_value_of)  # type: ignore[attr
 
 def llama_set_adapter_lora(ctx: Any, adapter: Any, scale: float, /) -> int:
     """Older name for one adapter of `llama_set_adapters_lora`."""
-    _deprecated("llama_set_adapter_lora", "llama_set_adapters_lora")
+    deprecated("llama_set_adapter_lora", "llama_set_adapters_lora")
     adapters, scales = (ctypes.c_void_p * 1)(adapter), (ctypes.c_float * 1)(scale)
     return int(llama_h.llama_set_adapters_lora(ctx, adapters, 1, scales))
 
 
 def llama_apply_adapter_cvec(ctx: Any, data: Any, length: int, n_embd: int, il_start: int, il_end: int, /) -> int:
     """Older name of `llama_set_adapter_cvec`."""
-    _deprecated("llama_apply_adapter_cvec", "llama_set_adapter_cvec")
+    deprecated("llama_apply_adapter_cvec", "llama_set_adapter_cvec")
     return int(llama_h.llama_set_adapter_cvec(ctx, data, length, n_embd, il_start, il_end))
-
-
-def _deprecated(old: str, new: str) -> None:
-    warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=3)
 
 
 def ctypes_function(
@@ -93,9 +84,7 @@ def ctypes_function(
     def decorate(declared: Callable[..., Any]) -> Callable[..., Any]:
         if not enabled:
             return declared
-        function: Any = _library()[name]
-        function.argtypes, function.restype = argtypes, restype
-        return functools.update_wrapper(function, declared)
+        return ctypes_function_for_shared_library(_library())(name, argtypes, restype)(declared)
 
     return decorate
 
@@ -113,17 +102,12 @@ def __getattr__(name: str) -> Any:
         return llama_h.llama_max_devices()
     if name == "__all__":
         return _public()
-    if not name.startswith("_") and name not in _PLUMBING:
-        for mirror in _MIRRORS:
-            if name in vars(mirror):
-                return getattr(mirror, name)  # not kept here: its first call puts a faster one in its place
-    raise AttributeError(f"module 'llama_cpp.llama_cpp' has no attribute {name!r}")
+    return _MIRRORED.find(name)
 
 
 def _public() -> list[str]:
     own = {name for name in globals() if name.startswith(("llama_", "LLAMA_", "gguf_"))} - {"llama_h"}
-    mirrored = {name for mirror in _MIRRORS for name in vars(mirror) if not name.startswith("_")} - _PLUMBING
-    return sorted(own | {name for name in mirrored if not name.endswith("_h")})
+    return sorted(own | _MIRRORED.names())
 
 
 def __dir__() -> list[str]:

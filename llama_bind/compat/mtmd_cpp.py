@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import ctypes
-import warnings
 from typing import Any
 
+from llama_bind.compat._mirrors import Mirrors, deprecated
 from llama_bind.lib import mtmd_h, mtmd_helper_h
 
-_MIRRORS = (mtmd_h, mtmd_helper_h)
+_PREFIXES = ("mtmd_", "MTMD_")
+_MIRRORED = Mirrors("llama_cpp.mtmd_cpp", (mtmd_h, mtmd_helper_h), lambda name: name.startswith(_PREFIXES))
 
-mtmd_batch_p_ctypes = ctypes.c_void_p
-mtmd_bitmap_p_ctypes = ctypes.c_void_p
-mtmd_context_p_ctypes = ctypes.c_void_p
-mtmd_helper_gen_audio_p_ctypes = ctypes.c_void_p
-mtmd_helper_video_p_ctypes = ctypes.c_void_p
-mtmd_image_tokens_p_ctypes = ctypes.c_void_p
-mtmd_input_chunk_p_ctypes = ctypes.c_void_p
-mtmd_input_chunks_p_ctypes = ctypes.c_void_p
+mtmd_batch_p_ctypes = mtmd_bitmap_p_ctypes = mtmd_context_p_ctypes = ctypes.c_void_p
+mtmd_helper_gen_audio_p_ctypes = mtmd_helper_video_p_ctypes = ctypes.c_void_p
+mtmd_image_tokens_p_ctypes = mtmd_input_chunk_p_ctypes = mtmd_input_chunks_p_ctypes = ctypes.c_void_p
 
 
 def mtmd_get_audio_bitrate(ctx: Any, /) -> int:
     """Older name of `mtmd_get_audio_sample_rate`."""
-    warnings.warn(
-        "mtmd_get_audio_bitrate is deprecated; use mtmd_get_audio_sample_rate", DeprecationWarning, stacklevel=2
-    )
+    deprecated("mtmd_get_audio_bitrate", "mtmd_get_audio_sample_rate")
     return mtmd_h.mtmd_get_audio_sample_rate(ctx)
 
 
@@ -55,16 +49,12 @@ def mtmd_helper_bitmap_init_from_buf(
 def __getattr__(name: str) -> Any:
     if name == "__all__":
         return _public()
-    if name.startswith(("mtmd_", "MTMD_")):
-        for mirror in _MIRRORS:
-            if name in vars(mirror):
-                return getattr(mirror, name)  # not kept here: its first call puts a faster one in its place
-    raise AttributeError(f"module 'llama_cpp.mtmd_cpp' has no attribute {name!r}")
+    return _MIRRORED.find(name)
 
 
 def _public() -> list[str]:
-    names = {*globals(), *(name for mirror in _MIRRORS for name in vars(mirror))}
-    return sorted(name for name in names if name.startswith(("mtmd_", "MTMD_")) and not name.endswith("_h"))
+    own = {name for name in globals() if name.startswith(_PREFIXES) and not name.endswith("_h")}
+    return sorted(own | _MIRRORED.names())
 
 
 def __dir__() -> list[str]:

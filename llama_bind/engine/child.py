@@ -2,8 +2,8 @@
 
 Four threads: the main one reads messages, the engine's computes, and one sends what the engine's events put into a
 queue: everything that came since it last looked, in one message, so a step wakes it once and costs the engine's thread
-no more than the queue. The last looks now and then whether the engine has got on, and says so. When the other end of
-the socket is gone, so is this process.
+no more than the queue. The last looks now and then whether the load or the engine has got on, and says so. When the
+other end of the socket is gone, so is this process.
 
 Not for: the other end (``process``), or making the engine (whoever starts the process hands in how).
 """
@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from llama_bind.engine.signs import LoadSigns
 from llama_bind.engine.wire import Channel, Failed, Finished, PromptLogprobs, pack_error
 from llama_bind.errors import EngineFailedError, RequestError, UnsupportedError
 from llama_bind.values import FinishEvent, PieceEvent
@@ -72,7 +73,7 @@ Make = Callable[["Progress | None"], Service]
 class Start:
     """The first message to the process.
 
-    `folder`: where relative paths begin. `pulse`: seconds between two looks whether the engine gets on; 0: none.
+    `folder`: where relative paths begin. `pulse`: seconds between two looks whether it gets on; 0: none.
     """
 
     make: bytes
@@ -119,11 +120,15 @@ class _Child:
         self.submitting = threading.Lock()  # held from a submit until its handle is known
         self.sender = threading.Thread(target=self._send_all, name="llama_bind sender", daemon=True)
         self.service: Service
+        self.is_loading = True
+        self.share = 0.0  # of the model that is loaded
 
     # -- messages that come ----------------------------------------------------------------------------------------
 
     def load(self, start: Start) -> bool:
         """Make the engine; False if that failed, which the other end has been told then."""
+        if start.pulse:
+            threading.Thread(target=self._pulse, args=(start.pulse,), name="llama_bind pulse", daemon=True).start()
         logger = logging.getLogger("llama_bind")
         logger.setLevel(start.log_level)
         logger.propagate = False
@@ -132,27 +137,34 @@ class _Child:
             os.chdir(start.folder)
         try:
             make: Make = pickle.loads(start.make)
-            self.service = make(self._progress if start.progress else None)
+            self.service = make(self._progress if start.progress else self._note)
+            self.is_loading = False
         except BaseException as error:
             self.finish_sending()
             self.channel.send(("failed", pack_error(error)))
             return False
         service = self.service
         self.channel.send(("ready", Ready(service.engine.limits, service.n_slots, service.facts)))
-        if start.pulse:
-            threading.Thread(target=self._pulse, args=(start.pulse,), name="llama_bind pulse", daemon=True).start()
         return True
 
     def _pulse(self, every: float) -> None:
-        """Say that the engine gets on, where it has work. When it does not, silence tells."""
+        """Say that it gets on: with the load, then with work where there is some. When it does not, silence tells."""
+        signs = LoadSigns()
         before: tuple[int, ...] | None = None
         with contextlib.suppress(OSError):  # the other end is gone, and the main thread ends this process
             while True:
                 time.sleep(every)
-                now = self.service.engine.progress
-                if self.running and (now is None or now != before):
+                if self.is_loading:
+                    lives = signs.got_on(self.share)
+                else:
+                    now = self.service.engine.progress
+                    lives = bool(self.running) and (now is None or now != before)
+                    before = now
+                if lives:
                     self.channel.send(("alive",))
-                before = now
+
+    def _note(self, share: float) -> None:
+        self.share = share
 
     def _progress(self, share: float) -> Any:
         self.channel.send(("progress", share))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llama_bind.engine.guessing import Drafter
 from llama_bind.engine.handle import Events, RequestHandle
 from llama_bind.engine.request import Request
+from llama_bind.engine.slots import SlotState
 from llama_bind.engine.stats import EngineStats
 from llama_bind.engine.store import TieredStore
 from llama_bind.engine.worker import Worker, exiting
@@ -105,6 +106,11 @@ class Engine:
     @property
     def stats(self) -> EngineStats:
         return self._worker.snapshot()
+
+    @property
+    def slots(self) -> list[SlotState]:
+        """The requests that run, by slot."""
+        return self._worker.slots()
 
     @property
     def unfinished(self) -> int:

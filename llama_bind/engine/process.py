@@ -2,8 +2,8 @@
 
 A crash in native code (or anything else that ends that process) ends the requests that it was computing and nothing
 else: requests that still waited are computed by the next process, which is started at once. So does a process that
-hangs: it is killed. The price is a message for
-each step, the time to pass prompts on, and functions that must be picklable.
+hangs, at work or while it loads: it is killed. The price is a message for each step, the time to pass prompts on, and
+functions that must be picklable.
 
 Not for: work on the context from this process (`Engine.call`); the process offers named operations instead.
 """
@@ -40,10 +40,11 @@ class EngineProcess:
         max_queue: Most requests that wait besides those that run; None for any number.
         progress: Called here with the share loaded while the first process loads; False stops that.
         hang_timeout: Seconds without progress after which a process that has work is killed; 0: never.
+        load_hang_timeout: Likewise for one that loads.
 
     Raises:
         UnsupportedError: `make` cannot be pickled, or the system is not POSIX.
-        EngineFailedError: the process ended while loading; says how, and what it wrote to standard error.
+        EngineFailedError: the process ended while loading, or had to be; says how, and what it wrote to standard error.
         LlamaBindError: whatever `make` raised in the child.
     """
 
@@ -53,11 +54,13 @@ class EngineProcess:
         max_queue: int | None = None,
         progress: Progress | None = None,
         hang_timeout: float = 0.0,
+        load_hang_timeout: float = 0.0,
     ) -> None:
         level = logging.getLogger("llama_bind").getEffectiveLevel()
-        pulse = min(hang_timeout / 4, MOST_SECONDS_OF_A_PULSE)
+        pulse = min([t / 4 for t in (hang_timeout, load_hang_timeout) if t > 0], default=0.0)
+        pulse = min(pulse, MOST_SECONDS_OF_A_PULSE)
         start = Start(packed(make, "what the model is loaded with"), level, progress is not None, os.getcwd(), pulse)
-        self._supervisor = Supervisor(start, max_queue, hang_timeout)
+        self._supervisor = Supervisor(start, max_queue, hang_timeout, load_hang_timeout)
         if not exiting.is_registered:
             exiting.register()
         self._finalizer = weakref.finalize(self, Supervisor.shutdown, self._supervisor)

@@ -48,6 +48,7 @@ class Request:
         progress: Tell how far the prompt is computed, where the request is not buffered.
         fresh: Compute all of the prompt, whatever is in memory.
         key: Who asks; keys that wait take turns by the tokens they were served.
+        request_id: What the caller calls it, for those who look at what runs.
         salt: Prefixes are shared only between requests of equal salt.
         queue_timeout, first_token_timeout, timeout: Seconds from now to the start, the first token and the end;
             what is there by then is the result.
@@ -82,6 +83,7 @@ class Request:
     progress: bool = False
     fresh: bool = False
     key: str | None = None
+    request_id: str | None = None
     salt: bytes = b""
     queue_timeout: float | None = None
     first_token_timeout: float | None = None

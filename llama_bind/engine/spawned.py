@@ -17,6 +17,7 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections import deque
 from typing import Any
@@ -182,6 +183,11 @@ class Spawned:
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
+
+    def abandon(self) -> None:
+        """Let go of a process that was killed and does not end. Whatever it holds it keeps until it does."""
+        self.close()
+        threading.Thread(target=self.process.wait, name="llama_bind reaper", daemon=True).start()
 
     def after_fork(self) -> None:
         """In a forked child: let go of what belongs to the parent, or its engine process would outlive it."""

@@ -3,9 +3,9 @@
 Everything that other threads want (a request, a cancel, the end) is a function in an inbox, which this thread runs
 between two looks at the process's socket: its state needs no locks. A request is kept until it starts in the form in
 which it was sent. When the process dies, the requests that it had reported as started end with `EngineCrashedError`;
-those that still waited are sent to the next process, in their order. A process that has work and says nothing for too
-long hangs, and is killed. Where no process can be started, requests are refused until one can: that is tried again and
-again, more and more seldom.
+those that still waited are sent to the next process, in their order. A process that works or loads and says nothing for
+too long hangs, and is killed. Where no process can be started, requests are refused until one can: that is tried again
+and again, more and more seldom.
 
 Not for: what callers hold (``process``), or descriptors (``spawned``).
 """
@@ -17,6 +17,7 @@ import dataclasses
 import logging
 import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from typing import Any
 
 from llama_bind.engine.child import EXIT_LOAD_FAILED, Ready, Start
 from llama_bind.engine.handle import RequestHandle
+from llama_bind.engine.records import Ask, Record
 from llama_bind.engine.spawned import Spawned
 from llama_bind.engine.watchdog import Watchdog
 from llama_bind.engine.wire import Failed, Finished, PromptLogprobs, unpack_error
@@ -46,7 +48,7 @@ MOST_FAILED_LOADS = 3
 """In a row, after which requests do not wait for a process any more."""
 MOST_LOST_STARTS = 3
 """How often a request may be in a process that died before any request was started in it."""
-HARMLESS = ("stats", "forget")
+HARMLESS = ("stats", "slots", "forget")
 """Operations that can be asked again of another process."""
 BACKOFF = 0.5
 """Seconds before another start after the first failed load; each further one doubles them."""
@@ -54,34 +56,13 @@ LONGEST_BACKOFF = 30.0
 CLOSE_TIMEOUT = 10.0
 """Seconds that the process has to end in order; then it is told to terminate, and KILL_TIMEOUT later it is killed."""
 KILL_TIMEOUT = 2.0
+LOAD_HANGS = (
+    "the engine's process got nowhere for {:g} seconds while it loaded, and was ended: it read nothing and filled no "
+    "memory. See whether the drive with the model's file answers, and the device it is loaded to; load_hang_timeout "
+    "sets the seconds (0: wait for ever)"
+)
 
 logger = logging.getLogger("llama_bind")
-
-
-@dataclasses.dataclass(eq=False)
-class Record:
-    """A request that has not ended. `sent`: to the process that is there now."""
-
-    number: int
-    handle: RequestHandle
-    data: bytes
-    arrived: float
-    sent: bool = False
-    started: bool = False
-    cancelled: bool = False
-    lost: int = 0
-
-
-@dataclasses.dataclass(eq=False)
-class Ask:
-    """An operation that somebody waits for: gets (value, error). `keep`: it is asked of every later process too."""
-
-    number: int
-    name: str
-    arguments: tuple[Any, ...]
-    box: SimpleQueue[tuple[Any, BaseException | None]]
-    keep: bool
-    sent: bool = False
 
 
 class Supervisor:
@@ -91,13 +72,16 @@ class Supervisor:
         start: The first message to every process.
         max_queue: Most requests that wait besides those that run; None for any number.
         hang_timeout: Seconds of silence after which a process that has work is killed; 0: never.
+        load_hang_timeout: Likewise for one that loads.
 
     Attributes:
         failure: Why nothing can be computed any more.
         down: Why nothing can be computed now.
     """
 
-    def __init__(self, start: Start, max_queue: int | None, hang_timeout: float = 0.0) -> None:
+    def __init__(
+        self, start: Start, max_queue: int | None, hang_timeout: float = 0.0, load_hang_timeout: float = 0.0
+    ) -> None:
         self.start_message = start
         self.max_queue = max_queue
         self.news: SimpleQueue[tuple[str, Any]] = SimpleQueue()  # how the first load goes, for the constructor
@@ -128,6 +112,8 @@ class Supervisor:
         self._load_error: BaseException | None = None
         self._failed_loads = 0
         self._watchdog = Watchdog(hang_timeout)
+        self._load_watchdog = Watchdog(load_hang_timeout)
+        self._asks_us = False  # the process that loads waits for what `reply` will say
         self._hung = False  # the process that is there now, and it is being killed
         self._timer: tuple[float, Callable[[], None]] | None = None
         self._finished = False
@@ -175,7 +161,7 @@ class Supervisor:
 
     def reply(self, value: Any) -> None:
         """Answer the process's question whether to go on loading."""
-        self._inbox.put(lambda: self._send(value))
+        self._inbox.put(lambda: self._reply(value))
         self._wake()
 
     def shutdown(self) -> None:
@@ -232,20 +218,38 @@ class Supervisor:
 
     def _wait(self) -> float | None:
         """Seconds until something is due that nobody will tell."""
-        due = self._watchdog.due
-        if self._timer is not None and (due is None or self._timer[0] < due):
-            due = self._timer[0]
-        return None if due is None else max(due - time.monotonic(), 0.0)
+        timer = None if self._timer is None else self._timer[0]
+        due = [at for at in (self._watchdog.due, self._load_watchdog.due, timer) if at is not None]
+        return max(min(due) - time.monotonic(), 0.0) if due else None
 
     def _watch(self) -> None:
         """See to it that a process which hangs does not do so for ever. Everything that came was read before."""
         now, watchdog = time.monotonic(), self._watchdog
         asked = bool(self._asks) and any(asked.name in HARMLESS for asked in self._asks.values())
         watchdog.work(self._is_ready and not self._hung and (bool(self._records) or asked), now)
-        if watchdog.hangs(now) and self._process is not None:
+        loads = self._process is not None and not self._is_ready and not self._hung and not self.stopping.is_set()
+        self._load_watchdog.work(loads and not self._asks_us, now)
+        if self._process is None:
+            return
+        if watchdog.hangs(now):
             logger.error("the engine's process has got nowhere for %g seconds; it is killed", watchdog.timeout)
-            self._hung = True
-            self._process.process.kill()  # its socket ends then, and all else follows from that
+            self._end_hung(self._process)
+        elif self._load_watchdog.hangs(now):
+            self._load_error = EngineFailedError(LOAD_HANGS.format(self._load_watchdog.timeout))
+            logger.error("%s", self._load_error)
+            self._end_hung(self._process)
+
+    def _end_hung(self, process: Spawned) -> None:
+        self._hung = True
+        process.process.kill()  # its socket ends then, and all else follows from that
+        self._timer = (time.monotonic() + KILL_TIMEOUT, self._abandon)
+
+    def _abandon(self) -> None:
+        """A process that was killed is there still: it waits inside the kernel, for a drive that is gone."""
+        if self._process is not None:
+            logger.error("the engine's process cannot be ended; it is left alone")
+            self._process.abandon()
+            self._ended(-signal.SIGKILL, self._process)
 
     def _on_wake(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -326,8 +330,7 @@ class Supervisor:
 
     def _spawn(self) -> None:
         self._load_error = None
-        self._any_started = False
-        self._hung = False
+        self._any_started = self._hung = self._asks_us = False
         try:
             self._process = Spawned(self._selector, self._on_message, self._on_end)
         except (OSError, UnsupportedError) as error:
@@ -338,13 +341,19 @@ class Supervisor:
         first = self.ready is None
         self._send(self.start_message if first else dataclasses.replace(self.start_message, progress=False))
 
+    def _reply(self, value: Any) -> None:
+        self._asks_us = False
+        self._send(value)
+
     def _send(self, message: Any) -> None:
         if self._process is not None:
             self._process.send(message)
 
     def _on_message(self, message: tuple[Any, ...]) -> None:
         kind, *values = message
-        self._watchdog.heard(time.monotonic())
+        now = time.monotonic()
+        self._watchdog.heard(now)
+        self._load_watchdog.heard(now)
         if kind == "events":
             for number, payload in values[0]:
                 record = self._records.get(number)
@@ -369,6 +378,7 @@ class Supervisor:
         elif kind == "failed":
             self._load_error = unpack_error(values[0])
         elif kind == "progress":
+            self._asks_us = True
             self.news.put(("progress", values[0]))
 
     def _on_event(self, record: Record, payload: Any) -> None:
@@ -411,11 +421,12 @@ class Supervisor:
     def _on_end(self) -> None:
         """The process is gone, or has closed its socket and goes."""
         assert self._process is not None
-        code = self._process.reap(KILL_TIMEOUT)
-        stderr, self._process = self._process.stderr, None
+        self._ended(self._process.reap(KILL_TIMEOUT), self._process)
+
+    def _ended(self, code: int, process: Spawned) -> None:
+        stderr, self._process, self._timer = process.stderr, None, None
         was_ready, self._is_ready = self._is_ready, False
         if self.stopping.is_set():
-            self._timer = None
             self._finished = True
         elif was_ready:
             logger.error("the engine's process ended with %s; starting another", signal_name(code) or code)

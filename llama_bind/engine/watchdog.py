@@ -1,4 +1,4 @@
-"""When an engine's process counts as hung: it has work, and nothing was heard of it for too long.
+"""When an engine's process counts as hung: something is expected of it, and nothing was heard of it for too long.
 
 Pure: whoever uses it brings the clock. Not for: what is heard of a process (``child`` says when it gets on), or what is
 done to one that hangs (``supervisor``).
@@ -10,7 +10,7 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Times the silence of a process that has work.
+    """Times the silence of a process that has work, or that loads.
 
     Args:
         timeout: Seconds of silence after which it counts as hung; 0: it never does.
@@ -38,6 +38,13 @@ class Watchdog:
         return None if self._since is None or self.timeout <= 0 else self._since + self.timeout
 
     def hangs(self, now: float) -> bool:
-        """Whether it counts as hung."""
+        """Whether it counts as hung. Where that is asked much too late, this process did not run either (the machine
+        was asleep, or both were stopped): then the silence begins again.
+        """
         due = self.due
-        return due is not None and now >= due
+        if due is None or now < due:
+            return False
+        if now - due > self.timeout:
+            self._since = now
+            return False
+        return True

@@ -25,6 +25,7 @@ from llama_bind.engine.keeper import Keeper
 from llama_bind.engine.overflow import fitted
 from llama_bind.engine.request import Request
 from llama_bind.engine.scheduler import Scheduler
+from llama_bind.engine.slots import SlotState, slot_states
 from llama_bind.engine.stats import EngineStats
 from llama_bind.engine.steps import Steps
 from llama_bind.engine.store import TieredStore
@@ -113,6 +114,7 @@ class Worker:
         self.pid = os.getpid()
         self.failure: BaseException | None = None
         self._rounds = 0
+        self._has_drafter = drafter is not None
         self.thread = threading.Thread(target=self.main, name="llama_bind engine", daemon=True)
 
     # -- called from any thread ------------------------------------------------------------------------------------
@@ -214,6 +216,10 @@ class Worker:
         stats.preemptions = self.scheduler.preemptions
         stats.cells_used, stats.cells_total = self.scheduler.cells_used, self._n_cells
         return stats
+
+    def slots(self) -> list[SlotState]:
+        """What runs, by slot."""
+        return slot_states(self.scheduler.running, drafter=self._has_drafter)
 
     def progress(self) -> tuple[int, ...] | None:
         """Numbers that change as the thread gets on, also in a step that takes long; None: it has nothing to do."""

@@ -31,14 +31,13 @@ try:
     from langchain_core.tools import BaseTool
     from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
     from langchain_core.utils.pydantic import is_basemodel_subclass
-    from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+    from pydantic import BaseModel
 except ImportError as error:
     raise ImportError('this needs LangChain: pip install "llama-bind[langchain]"') from error
 
-from llama_bind.aio import AsyncLlama
-from llama_bind.embeddings import Truncate
 from llama_bind.errors import InputError
-from llama_bind.integrations.shared import Options, closed, collected, load, own_errors, told_apart
+from llama_bind.integrations.fields import EmbedderFields, ModelFields
+from llama_bind.integrations.shared import closed
 
 __all__ = ["ChatLlamaBind", "LlamaBindEmbeddings"]
 
@@ -46,34 +45,7 @@ PROVIDER = "llama_bind"
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
-class _WithModel(BaseModel):
-    """A model, and options by name of which LangChain knows nothing.
-
-    Attributes:
-        model: A file, a known name or a Hugging Face repository; None: the default model.
-        llm: A model that is loaded already, in place of loading one; several objects can share it.
-        options: Everything else that was given: any option of `Llama`.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
-
-    model: str | None = None
-    llm: Any = Field(default=None, exclude=True, repr=False)
-    options: dict[str, Any] = Field(default_factory=dict)
-    _told: Options = PrivateAttr()
-
-    def __init__(self, **given: Any) -> None:
-        with own_errors():
-            super().__init__(**given)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, values: Any) -> Any:
-        """What is no field is an option."""
-        return collected(values, cls.model_fields)
-
-
-class ChatLlamaBind(_WithModel, BaseChatModel):
+class ChatLlamaBind(ModelFields, BaseChatModel):
     """A chat model.
 
     Args:
@@ -93,12 +65,6 @@ class ChatLlamaBind(_WithModel, BaseChatModel):
 
     streaming: bool = False
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Load the model."""
-        super().model_post_init(context)
-        self._told = told_apart(self.options, type(self).__name__)
-        self.llm = load(self.model, self._told.load, self.llm)
-
     @property
     def _llm_type(self) -> str:
         return "llama-bind-chat"
@@ -106,10 +72,6 @@ class ChatLlamaBind(_WithModel, BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self._name, **self._told.call}
-
-    @property
-    def _name(self) -> str:
-        return self.model or self.llm.model_path
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         call = {**self._told.call, **kwargs}
@@ -157,8 +119,7 @@ class ChatLlamaBind(_WithModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002  # LangChain's signature
         **kwargs: Any,
     ) -> ChatResult:
-        llm: Any = AsyncLlama.of(self.llm)
-        return _result(await llm.create_chat_completion(_messages(messages), **self._arguments(stop, kwargs)))
+        return _result(await self._aio.create_chat_completion(_messages(messages), **self._arguments(stop, kwargs)))
 
     def _stream(
         self,
@@ -181,9 +142,8 @@ class ChatLlamaBind(_WithModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        llm: Any = AsyncLlama.of(self.llm)
         arguments = self._arguments(stop, kwargs, stream=True)
-        async with await llm.create_chat_completion(_messages(messages), **arguments) as stream:
+        async with await self._aio.create_chat_completion(_messages(messages), **arguments) as stream:
             async for chunk in stream:
                 made = _chunk(chunk)
                 if run_manager is not None:
@@ -267,7 +227,7 @@ class ChatLlamaBind(_WithModel, BaseChatModel):
         return RunnableMap(raw=made) | assigned.with_fallbacks([none], exception_key="parsing_error")
 
 
-class LlamaBindEmbeddings(_WithModel, Embeddings):
+class LlamaBindEmbeddings(EmbedderFields, Embeddings):
     """Embeddings of texts.
 
     Args:
@@ -283,49 +243,29 @@ class LlamaBindEmbeddings(_WithModel, Embeddings):
         UnsupportedError: `llm` was not loaded for embeddings.
     """
 
-    normalize: bool = True
-    truncate: Truncate = False
-    query_prefix: str = ""
     document_prefix: str = ""
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Load the model."""
-        super().model_post_init(context)
-        self._told = told_apart(self.options, type(self).__name__, calls=False)
-        fresh = {"embedding": True, **self._told.load} if self.llm is None else self._told.load
-        self.llm = load(self.model, fresh, self.llm)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Vectors of texts, computed together."""
-        return _lists(self.llm.embed(self._documents(texts), **self._how) if texts else [])
+        return self._vectors(self._documents(texts)) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question."""
-        return _lists(self.llm.embed([self.query_prefix + text], **self._how))[0]
+        return self._vectors([self.query_prefix + text])[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """As `embed_documents`; occupies no thread while it waits."""
-        llm: Any = AsyncLlama.of(self.llm)
-        return _lists(await llm.embed(self._documents(texts), **self._how) if texts else [])
+        return await self._avectors(self._documents(texts)) if texts else []
 
     async def aembed_query(self, text: str) -> list[float]:
         """As `embed_query`."""
-        llm: Any = AsyncLlama.of(self.llm)
-        return _lists(await llm.embed([self.query_prefix + text], **self._how))[0]
-
-    @property
-    def _how(self) -> dict[str, Any]:
-        return {"normalize": self.normalize, "truncate": self.truncate}
+        return (await self._avectors([self.query_prefix + text]))[0]
 
     def _documents(self, texts: Sequence[str]) -> list[str]:
         return [self.document_prefix + text for text in texts]
 
 
 # -- between LangChain's objects and OpenAI's dicts ------------------------------------------------------------------
-
-
-def _lists(vectors: Sequence[Any]) -> list[list[float]]:
-    return [vector.tolist() for vector in vectors]
 
 
 def _messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:

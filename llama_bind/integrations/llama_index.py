@@ -27,7 +27,7 @@ try:
         ThinkingBlock,
         ToolCallBlock,
     )
-    from llama_index.core.bridge.pydantic import Field, PrivateAttr, model_validator
+    from llama_index.core.bridge.pydantic import Field
     from llama_index.core.embeddings import BaseEmbedding
     from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
     from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -36,17 +36,16 @@ try:
 except ImportError as error:
     raise ImportError('this needs LlamaIndex: pip install "llama-bind[llama-index]"') from error
 
-from llama_bind.aio import AsyncLlama
-from llama_bind.embeddings import Truncate
 from llama_bind.errors import InputError, UnsupportedError
-from llama_bind.integrations.shared import Options, closed, collected, load, own_errors, told_apart
+from llama_bind.integrations.fields import EmbedderFields, ModelFields
+from llama_bind.integrations.shared import add_calls, closed
 
 __all__ = ["LlamaBind", "LlamaBindEmbedding"]
 
 _ROLES = {MessageRole.CHATBOT: "assistant", MessageRole.MODEL: "assistant"}
 
 
-class LlamaBind(FunctionCallingLLM):
+class LlamaBind(ModelFields, FunctionCallingLLM):
     """A language model.
 
     Args:
@@ -63,26 +62,6 @@ class LlamaBind(FunctionCallingLLM):
         >>> llm.complete("The capital of France is").text  # doctest: +SKIP
     """
 
-    model: str | None = Field(default=None, description="A file, a known name or a Hugging Face repository.")
-    llm: Any = Field(default=None, exclude=True, repr=False, description="A model that is loaded.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the model and of its calls.")
-    _told: Options = PrivateAttr()
-
-    def __init__(self, **given: Any) -> None:
-        with own_errors():
-            super().__init__(**given)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, values: Any) -> Any:
-        return collected(values, cls.model_fields)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Load the model."""
-        super().model_post_init(context)
-        self._told = told_apart(self.options, type(self).__name__)
-        self.llm = load(self.model, self._told.load, self.llm)
-
     @classmethod
     def class_name(cls) -> str:
         """The name under which LlamaIndex knows the class."""
@@ -96,12 +75,8 @@ class LlamaBind(FunctionCallingLLM):
             num_output=self._told.call.get("max_tokens") or -1,
             is_chat_model=True,
             is_function_calling_model=True,
-            model_name=self.model or self.llm.model_path,
+            model_name=self._name,
         )
-
-    @property
-    def _aio(self) -> Any:
-        return AsyncLlama.of(self.llm)
 
     # -- texts -----------------------------------------------------------------------------------------------------
 
@@ -244,7 +219,7 @@ class LlamaBind(FunctionCallingLLM):
         ]
 
 
-class LlamaBindEmbedding(BaseEmbedding):
+class LlamaBindEmbedding(EmbedderFields, BaseEmbedding):
     """Embeddings of texts.
 
     Args:
@@ -260,42 +235,18 @@ class LlamaBindEmbedding(BaseEmbedding):
         UnsupportedError: `llm` was not loaded for embeddings.
     """
 
-    model: str | None = Field(default=None, description="A file, a known name or a Hugging Face repository.")
-    llm: Any = Field(default=None, exclude=True, repr=False, description="A model that is loaded.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the model.")
     embed_batch_size: int = Field(default=256, gt=0, le=2048, description="Texts in one call.")
-    normalize: bool = Field(default=True, description="Scale vectors to length 1.")
-    truncate: Truncate = Field(default=False, description="What to leave out of a text that is too long.")
-    query_prefix: str = Field(default="", description="What the model wants before queries.")
     text_prefix: str = Field(default="", description="What the model wants before texts.")
-
-    def __init__(self, **given: Any) -> None:
-        with own_errors():
-            super().__init__(**given)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, values: Any) -> Any:
-        return collected(values, cls.model_fields)
 
     def model_post_init(self, context: Any, /) -> None:
         """Load the model."""
         super().model_post_init(context)
-        options = told_apart(self.options, type(self).__name__, calls=False).load
-        self.llm = load(self.model, {"embedding": True, **options} if self.llm is None else options, self.llm)
-        self.model_name = self.model or self.llm.model_path
+        self.model_name = self._name
 
     @classmethod
     def class_name(cls) -> str:
         """The name under which LlamaIndex knows the class."""
         return "LlamaBindEmbedding"
-
-    def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
-        return _lists(self.llm.embed(list(texts), normalize=self.normalize, truncate=self.truncate))
-
-    async def _avectors(self, texts: Sequence[str]) -> list[list[float]]:
-        llm: Any = AsyncLlama.of(self.llm)
-        return _lists(await llm.embed(list(texts), normalize=self.normalize, truncate=self.truncate))
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._vectors([self.query_prefix + query])[0]
@@ -317,10 +268,6 @@ class LlamaBindEmbedding(BaseEmbedding):
 
 
 # -- between LlamaIndex's objects and OpenAI's dicts -----------------------------------------------------------------
-
-
-def _lists(vectors: Sequence[Any]) -> list[list[float]]:
-    return [vector.tolist() for vector in vectors]
 
 
 def _shown(message: ChatMessage) -> dict[str, Any]:
@@ -403,10 +350,7 @@ class _Growing:
         delta = chunk["choices"][0]["delta"]
         self._text += delta.get("content") or ""
         self._thoughts += delta.get("reasoning_content") or ""
-        for raw in delta.get("tool_calls") or ():
-            if raw["index"] == len(self._calls):
-                self._calls.append({"id": raw["id"], "name": raw["function"]["name"], "arguments": ""})
-            self._calls[raw["index"]]["arguments"] += raw["function"].get("arguments") or ""
+        add_calls(self._calls, delta)
         calls = [_call(call["id"], call["name"], call["arguments"]) for call in self._calls]
         return ChatResponse(
             message=_message(self._text, self._thoughts, calls),

@@ -23,7 +23,7 @@ except ImportError as error:
 from llama_bind import hub
 from llama_bind.aio import AsyncLlama
 from llama_bind.errors import UnsupportedError
-from llama_bind.integrations.shared import CALL, LATER, closed, load, told_apart
+from llama_bind.integrations.shared import CALL, LATER, add_calls, closed, load, told_apart
 from llama_bind.llama import Llama
 from llama_bind.options import options_of
 from llama_bind.params import ContextParams, LlamaParams, ModelParams
@@ -249,10 +249,7 @@ class _Answer:
             yield StreamEvent(type="reasoning", chunk=delta["reasoning_content"])
         if delta.get("content"):
             yield StreamEvent(type="text", chunk=delta["content"])
-        for raw in delta.get("tool_calls") or ():
-            if raw["index"] == len(self._calls):
-                self._calls.append({"id": raw["id"], "name": raw["function"]["name"], "arguments": ""})
-            self._calls[raw["index"]]["arguments"] += raw["function"].get("arguments") or ""
+        add_calls(self._calls, delta)
 
     def _count(self, usage: Mapping[str, Any]) -> None:
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")

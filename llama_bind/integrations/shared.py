@@ -5,17 +5,16 @@ Not for: anything of a single framework.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from llama_bind.errors import InputError, LlamaBindError
+from llama_bind.errors import InputError
 from llama_bind.llama import Llama
 from llama_bind.options import options_of, refuse_unknown, validate
 from llama_bind.params import ChatParams, ContextParams, LlamaParams, ModelParams, RequestParams, SamplingParams
 
-__all__ = ["Options", "closed", "collected", "load", "own_errors", "told_apart"]
+__all__ = ["Options", "add_calls", "closed", "load", "told_apart"]
 
 LOAD: tuple[type[Any], ...] = (ModelParams, ContextParams, LlamaParams)
 CALL: tuple[type[Any], ...] = (SamplingParams, RequestParams, ChatParams)
@@ -45,15 +44,6 @@ class Options:
         return {k: v for k, v in self.call.items() if k not in _NAMES[ChatParams]}
 
 
-def collected(values: Any, fields: Mapping[str, Any]) -> Any:
-    """The arguments of a pydantic class, with all that are none of its fields under ``options``."""
-    if not isinstance(values, Mapping):
-        return values
-    known = {*fields, *(info.alias for info in fields.values() if info.alias)}
-    options = {**(values.get("options") or {}), **{k: v for k, v in values.items() if k not in known}}
-    return {**{k: v for k, v in values.items() if k in known}, "options": options}
-
-
 def told_apart(given: Mapping[str, Any], where: str, *, calls: bool = True) -> Options:
     """Options of models and of calls, by name. What both have (`seed`, `chat_template`) is for the calls.
 
@@ -81,19 +71,6 @@ def told_apart(given: Mapping[str, Any], where: str, *, calls: bool = True) -> O
     return options
 
 
-@contextlib.contextmanager
-def own_errors() -> Iterator[None]:
-    """Errors of this package that pydantic has wrapped into one of its own, because they are ValueErrors, come out."""
-    try:
-        yield
-    except ValueError as error:
-        for detail in getattr(error, "errors", list)():
-            cause = detail.get("ctx", {}).get("error")
-            if isinstance(cause, LlamaBindError):
-                raise cause from None
-        raise
-
-
 def closed(tool: dict[str, Any]) -> dict[str, Any]:
     """A declaration in OpenAI's shape whose function takes no arguments but those declared, unless it says so.
 
@@ -106,6 +83,14 @@ def closed(tool: dict[str, Any]) -> dict[str, Any]:
     if "properties" not in parameters:
         return tool
     return {**tool, "function": {**function, "parameters": {"additionalProperties": False, **parameters}}}
+
+
+def add_calls(calls: list[dict[str, str]], delta: Mapping[str, Any]) -> None:
+    """Put what a part of a streamed message brings of calls to those that are there: dicts of id, name, arguments."""
+    for raw in delta.get("tool_calls") or ():
+        if raw["index"] == len(calls):
+            calls.append({"id": raw["id"], "name": raw["function"]["name"], "arguments": ""})
+        calls[raw["index"]]["arguments"] += raw["function"].get("arguments") or ""
 
 
 def load(model: str | None, options: Mapping[str, Any], given: Llama | None) -> Llama:

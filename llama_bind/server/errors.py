@@ -85,6 +85,11 @@ TABLE: Mapping[type[errors.LlamaBindError], Row] = {
     errors.QueueFullError: Row(
         429, RATE, "queue_full", "As many requests wait as the server takes; try again later.", retry=True
     ),
+    errors.DeadlineError: Row(
+        504, UNAVAILABLE, "deadline_exceeded",
+        "Not all texts were computed in time; ask for more time where the server gives it, or send fewer.",
+        retry=True,
+    ),
     errors.EngineCrashedError: Row(
         503, UNAVAILABLE, "engine_crashed",
         "The engine ended while it ran this request; another one is being started. Send the request again.", retry=True,

@@ -21,7 +21,7 @@ from llama_bind.server.settings import Settings
 if TYPE_CHECKING:
     from llama_bind.aio import AsyncLlama
 
-__all__ = ["call_options", "metered", "model_for", "models_of", "place", "service_of", "settings_of", "wants_stream"]
+__all__ = ["call_options", "metered", "model_for", "models_of", "service_of", "settings_of", "wants_stream"]
 
 _FORMS = frozenset({"choice", "functions", "grammar", "json_schema", "lark", "regex", "response_format", "tools"})
 _DEADLINES = ("queue_timeout", "first_token_timeout", "timeout")
@@ -82,15 +82,17 @@ def call_options(request: Request, body: Body, names: frozenset[str]) -> dict[st
     for name in _DEADLINES:  # a client may ask for less time than the server gives, not for more
         if name in given and name in defaults:
             options[name] = min(given[name], defaults[name])
-    options.update(place(request))
+    options.update(_place(request))
+    if "request_id" in names:
+        options.setdefault("request_id", caller.id)
     if "priority" in given:
         options["priority"] = given["priority"]
-    if caller.key is not None and settings.server.isolate_keys:
+    if caller.key is not None and settings.server.isolate_keys and "cache_salt" in names:
         options["cache_salt"] = f"{caller.key}:{options.get('cache_salt') or ''}"
     return options
 
 
-def place(request: Request) -> dict[str, Any]:
+def _place(request: Request) -> dict[str, Any]:
     """The options that say where among those that wait a request stands by its key, whatever it asks for."""
     caller = caller_of(request.scope)
     found: dict[str, Any] = {}

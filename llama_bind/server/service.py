@@ -6,7 +6,6 @@ Not for: HTTP (routes), generating (`AsyncLlama`), or which models are there (``
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from llama_bind.errors import LlamaBindError, ModelTooLargeError
 from llama_bind.options import options_of
 from llama_bind.params import ContextParams, ModelParams
+from llama_bind.server.asking import Asking
 from llama_bind.server.errors import UNAVAILABLE, ApiError
 from llama_bind.server.settings import Settings
 
 if TYPE_CHECKING:
     from llama_bind.aio import AsyncLlama
+    from llama_bind.engine.slots import SlotState
     from llama_bind.engine.stats import EngineStats
 
 __all__ = ["Progress", "Service"]
@@ -33,8 +34,6 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 PROCESS = 100 * 2**20
 """Bytes that an engine's process takes besides its model."""
-STATS_TIMEOUT = 2.0
-"""Seconds to wait for an engine's counters: while its process starts again there are none."""
 
 
 class Service:
@@ -81,8 +80,8 @@ class Service:
         self._facts: dict[str, Any] | None = None
         self.props: dict[str, Any] | None = None
         self._path = None if llm is None else Path(llm.model_path)
-        self._asked: asyncio.Task[EngineStats] | None = None
-        self._last: EngineStats | None = None
+        self._stats: Asking[EngineStats] = Asking()
+        self._running: Asking[list[SlotState]] = Asking()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -263,17 +262,12 @@ class Service:
         However many ask at once, the engine is asked once.
         """
         llm = self.llm
-        if llm is not None and self._asked is None:
-            self._asked = asyncio.ensure_future(asyncio.to_thread(lambda: llm.stats))
-            self._asked.add_done_callback(self._answered)
-        if self._asked is not None:
-            await asyncio.wait({self._asked}, timeout=STATS_TIMEOUT)
-        return self._last
+        return await self._stats.ask(None if llm is None else lambda: llm.stats)
 
-    def _answered(self, task: asyncio.Task[EngineStats]) -> None:
-        self._asked = None
-        with contextlib.suppress(LlamaBindError, asyncio.CancelledError):  # it ends, and counts no more
-            self._last = task.result()
+    async def running(self) -> list[SlotState]:
+        """What the engine computes; likewise."""
+        llm = self.llm
+        return await self._running.ask(None if llm is None else lambda: llm.slots) or []
 
     @property
     def slots(self) -> int:

@@ -1,9 +1,10 @@
-"""The distribution in compat/: its wheel, and that it is not built over llama-cpp-python."""
+"""The distribution in compat/: its wheel and its source, and that it is not built over llama-cpp-python."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,14 +16,19 @@ from llama_bind.version import __version__
 pytestmark = pytest.mark.build
 
 
-def build(out: Path, sites: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Call the backend as pip does, in the project's folder; `sites` stands for the folder that pip installs into."""
-    code = "import sys; sys.path.insert(0, '.')\nimport sysconfig, refusing\n"
-    if sites is not None:
-        code += f"sysconfig.get_path = lambda name: {str(sites)!r}\n"
-    code += f"print(refusing.get_requires_for_build_wheel())\nprint(refusing.build_wheel({str(out)!r}))\n"
+def backend(code: str) -> subprocess.CompletedProcess[str]:
+    """Call the backend as pip does, in the project's folder."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "compat", capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, '.')\nimport sysconfig, refusing\n{code}"],
+        cwd=ROOT / "compat", capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def build(out: Path, sites: Path) -> subprocess.CompletedProcess[str]:
+    """Build a wheel; `sites` stands for the folder that pip installs into."""
+    return backend(
+        f"sysconfig.get_path = lambda name: {str(sites)!r}\n"
+        f"print(refusing.get_requires_for_build_wheel())\nprint(refusing.build_wheel({str(out)!r}))\n"
     )
 
 
@@ -46,3 +52,12 @@ def test_it_is_not_built_where_the_original_is(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "pip uninstall llama-cpp-python" in done.stderr
     assert not list(tmp_path.glob("*.whl"))
+
+
+def test_its_source_distribution_is_whole(tmp_path: Path) -> None:
+    done = backend(f"refusing.build_sdist({str(tmp_path)!r})")
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.iterdir()
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert names == {"PKG-INFO", "README.md", "llama_cpp/__init__.py", "pyproject.toml", "refusing.py"}

@@ -20,7 +20,7 @@ from llama_bind import AsyncLlama, Llama
 from llama_bind.errors import EngineCrashedError
 from llama_bind.server.anthropic.frames import PING
 from tests.llamas import shared, tiny
-from tests.servers import app_of, get, listening, post
+from tests.servers import app_of, events_of, get, listening, post
 
 QWEN3 = Path(__file__).parents[2] / "vendor" / "llama.cpp" / "models" / "templates" / "Qwen-Qwen3-0.6B.jinja"
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -187,20 +187,6 @@ def test_answers_of_a_python_type(client: anthropic.Anthropic) -> None:
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
-
-
-def events_of(response: httpx.Response) -> list[Any]:
-    """The events of a stream: each named by its type."""
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    *blocks, rest = response.text.split("\n\n")
-    assert rest == ""
-    found = []
-    for block in blocks:
-        name, data = block.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {found[-1]['type']}"
-    return found
 
 
 def test_the_events_of_a_stream() -> None:

@@ -20,7 +20,7 @@ import pytest
 from llama_bind.server.run import raise_file_limit
 from tests.llamas import shared
 from tests.raw_http import connected, request
-from tests.servers import GREEDY, app_of, error_of, get, listening, post
+from tests.servers import GREEDY, app_of, error_of, get, listening, post, with_client
 
 SHORT = {"prompt": "Hello", "max_tokens": 2, **GREEDY}
 CHAT = "/v1/chat/completions"
@@ -78,6 +78,29 @@ def test_bodies(body: bytes, code: str, param: str | None) -> None:
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
     assert len(error["message"]) < 300
     assert "Traceback" not in error["message"]
+
+
+def routes_with_bodies() -> list[str]:
+    paths = get("/openapi.json").json()["paths"]
+    return sorted(path for path, methods in paths.items() if "requestBody" in methods.get("post", {}))
+
+
+def test_no_route_takes_what_is_no_body() -> None:
+    routes = routes_with_bodies()
+    assert len(routes) > 10
+    nothing = (
+        b"", b"hello", b"[1]", b"null", b'{"model": "\xc3\x28"}', b'{"x": NaN}', b'{"x": -Infinity}', b'{"x": 1e999}',
+        b"[" * 200_000, b'{"model": {"a": 1}, "input": 5, "prompt": 5, "messages": 5, "content": 5.5, "tokens": "x"}',
+    )  # fmt: skip
+
+    async def ask(client: httpx.AsyncClient) -> list[tuple[str, bytes, httpx.Response]]:
+        return [(path, body, await client.post(path, content=body)) for path in routes for body in nothing]
+
+    for path, body, answer in with_client(ask):
+        assert answer.status_code == 400, (path, body[:40], answer.text)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["error"]["message"], (path, body[:40])
+        assert len(answer.content) < 1000
 
 
 def test_a_body_of_50_megabytes_that_is_sent(port: int) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from llama_bind import Llama
 from llama_bind.engine.process import EngineProcess
-from llama_bind.server import service as service_module
+from llama_bind.server import asking
 from llama_bind.server.service import Service
 from llama_bind.server.settings import Settings
 from tests.llamas import tiny
@@ -82,7 +82,7 @@ def test_a_killed_engine_is_a_503_and_those_that_wait_are_served() -> None:
 
 
 def test_counters_of_an_engine_that_hangs_are_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "STATS_TIMEOUT", 0.1)
+    monkeypatch.setattr(asking, "TIMEOUT", 0.1)
     with far(n_seq_max=1) as llm:
         engine = llm.engine
         assert isinstance(engine, EngineProcess)

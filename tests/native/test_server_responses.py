@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from tests.llamas import TEMPLATE, tiny
 from tests.responses import checked, typed
-from tests.responses_http import GREEDY, WIRE, chat_text, connected, events_of, llm, raw, streamed
-from tests.servers import app_of, error_of, get, post
+from tests.responses_http import GREEDY, WIRE, chat_text, connected, llm, raw, streamed
+from tests.servers import app_of, error_of, events_of, get, post
 
 THINKING = TEMPLATE + "{# <think> </think> #}"
 SCHEMA = {

@@ -11,8 +11,8 @@ import pytest
 from openai.types.responses import ResponseItem
 
 from tests.responses import checked, typed
-from tests.responses_http import GREEDY, chat_text, connected, events_of, llm, raw
-from tests.servers import app_of, error_of, get, listening, post
+from tests.responses_http import GREEDY, chat_text, connected, llm, raw
+from tests.servers import app_of, error_of, events_of, get, listening, post
 
 
 @pytest.fixture(scope="module")

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from llama_bind.chat.events import (
-    OutputEvent,
-    ReasoningDelta,
-    TextDelta,
-    ToolCallArguments,
-    ToolCallEnd,
-    ToolCallStart,
-)
 from llama_bind.chat_results import ChatShape
-from llama_bind.values import FinishEvent, PieceEvent, Timings, TokenLogprob, Usage
-
-PIECES: dict[str, list[OutputEvent]] = {
-    "R": [ReasoningDelta("hm")],
-    "T": [TextDelta("Let me see.")],
-    "C": [ToolCallStart(0, "call_1", "add"), ToolCallArguments(0, '{"a": ')],
-    "D": [ToolCallArguments(0, "1}"), ToolCallEnd(0)],
-    "E": [ToolCallStart(1, "call_2", "sub"), ToolCallArguments(1, "{}"), ToolCallEnd(1)],
-    "-": [],
-}
-
-
-class Scripted:
-    """One letter, some events; "w" is held back to the end."""
-
-    def __init__(self) -> None:
-        self.held = ""
-
-    def feed(self, text: str) -> Sequence[OutputEvent]:
-        self.held += "w" * text.count("w")
-        return [event for letter in text if letter != "w" for event in PIECES[letter]]
-
-    def finish(self) -> Sequence[OutputEvent]:
-        return [TextDelta(self.held)] if self.held else []
-
-
-def finish(reason: Any = "stop") -> FinishEvent:
-    return FinishEvent(reason, Usage(10, 5), Timings(0.1, 0.5, 2.0, 10, 5), 42, None)
+from llama_bind.values import PieceEvent, TokenLogprob
+from tests.letters import Letters, finish
 
 
 def whole(text: str, reason: str = "stop", **options: Any) -> Any:
-    shape = ChatShape("m", 1, reader=Scripted, **options)
+    shape = ChatShape("m", 1, reader=Letters, **options)
     for letter in text:
         shape.add(0, PieceEvent(letter))
     shape.add(0, finish(reason))
@@ -55,7 +20,7 @@ def whole(text: str, reason: str = "stop", **options: Any) -> Any:
 
 
 def streamed(text: str, reason: str = "stop", **options: Any) -> list[Any]:
-    shape = ChatShape("m", 1, reader=Scripted, **options)
+    shape = ChatShape("m", 1, reader=Letters, **options)
     chunks = [*shape.opening()]
     for letter in text:
         chunks += shape.chunks(0, PieceEvent(letter), usage=False)
@@ -134,7 +99,7 @@ def test_legacy_functions_give_one_function_call() -> None:
 
 
 def test_every_choice_is_read_for_itself() -> None:
-    shape = ChatShape("m", 2, reader=Scripted)
+    shape = ChatShape("m", 2, reader=Letters)
     for index, letter in ((0, "C"), (1, "T"), (0, "D"), (1, "w")):
         shape.chunks(index, PieceEvent(letter), usage=False)
     first, second = (shape.chunks(index, finish(), usage=False) for index in (0, 1))
@@ -144,7 +109,7 @@ def test_every_choice_is_read_for_itself() -> None:
 
 def test_log_probabilities_come_with_the_first_chunk_of_their_piece() -> None:
     entry = TokenLogprob(7, b"C", -0.5)
-    shape = ChatShape("m", 1, reader=Scripted, logprobs=True)
+    shape = ChatShape("m", 1, reader=Letters, logprobs=True)
     chunks = shape.chunks(0, PieceEvent("C", (7,), (entry,)), usage=False)
     assert [bool(c["choices"][0]["logprobs"]) for c in chunks] == [True, False]
     silent = shape.chunks(0, PieceEvent("-", (7,), (entry,)), usage=False)

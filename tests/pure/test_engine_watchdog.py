@@ -41,3 +41,11 @@ def test_without_a_timeout_nothing_hangs() -> None:
     dog.work(True, 0.0)
     assert dog.due is None
     assert not dog.hangs(1e9)
+
+
+def test_who_was_asleep_as_well_begins_again() -> None:
+    dog = Watchdog(10.0)
+    dog.work(True, 0.0)
+    assert not dog.hangs(3600.0), "nobody looked for an hour: this process did not run either"
+    assert dog.due == 3610.0
+    assert dog.hangs(3610.0)

@@ -19,6 +19,7 @@ MADE: list[errors.LlamaBindError] = [
     errors.ForkedError("this"),
     errors.ReentryError("this"),
     errors.QueueFullError(4),
+    errors.DeadlineError(2, 5),
     errors.EngineCrashedError(-11, ("line",)),
     errors.EngineCrashedError(3),
     errors.GrammarError("bad", line=1, column=2),

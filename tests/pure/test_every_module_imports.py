@@ -14,7 +14,7 @@ import llama_bind
 NAMES = [m.name for m in pkgutil.walk_packages(llama_bind.__path__, "llama_bind.") if not m.name.endswith("__main__")]
 
 
-FRAMEWORKS = [name for name in NAMES if re.fullmatch(r"llama_bind\.integrations\.(?!shared$)\w+", name)]
+FRAMEWORKS = [name for name in NAMES if re.fullmatch(r"llama_bind\.integrations\.(?!(?:fields|shared)$)\w+", name)]
 """Modules that import a framework; with it they are imported by ``tests/judges``."""
 
 

@@ -18,7 +18,8 @@ from llama_bind.server.responses.request import read_request
 from llama_bind.server.responses.shape import ResponseShape
 from llama_bind.server.responses.writer import ResponseWriter
 from llama_bind.values import PieceEvent, Progress
-from tests.responses import Letters, checked, finish, piece, typed
+from tests.letters import Letters, finish, piece
+from tests.responses import checked, typed
 
 
 def written(text: str, reason: str = "stop", **options: Any) -> list[Any]:

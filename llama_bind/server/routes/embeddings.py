@@ -13,7 +13,7 @@ from llama_bind.server.body import Body, read_body
 from llama_bind.server.errors import INVALID, ApiError
 from llama_bind.server.native.prompts import read_prompt, read_text, split_prompts
 from llama_bind.server.replies import Reply, unless_gone
-from llama_bind.server.requests import model_for, place, settings_of
+from llama_bind.server.requests import call_options, model_for, settings_of
 from llama_bind.server.routes.described import described, model_name
 from llama_bind.server.schemas.embeddings import EMBEDDING_OPTIONS, RERANK_OPTIONS, EmbeddingRequest, RerankRequest
 
@@ -45,7 +45,7 @@ async def answer(request: Request, body: Body, llm: AsyncLlama) -> Response:
         _check_count(request, given, "input")
     if isinstance(given, dict) or _is_mixed(given):
         given = texts_of(given, llm, settings_of(request).server.max_inputs, "input")
-    options: dict[str, Any] = {"normalize": True, **body.of(EMBEDDING_OPTIONS), **place(request)}
+    options: dict[str, Any] = {"normalize": True, **call_options(request, body, EMBEDDING_OPTIONS)}
     work = llm.create_embedding(given, model_name(request, body), **options)
     return Reply(await unless_gone(request.receive, work), headers=body.headers)
 
@@ -85,7 +85,7 @@ async def rank(request: Request) -> Response:
     if not documents:
         raise ApiError(400, INVALID, "missing_required_parameter", "documents is missing or empty.", param="documents")
     _check_count(request, documents, "documents")
-    options = {**body.of(RERANK_OPTIONS), **place(request)}
+    options = call_options(request, body, RERANK_OPTIONS)
     work = llm.rerank(body.value["query"], documents, model=model_name(request, body), **options)
     result: Any = await unless_gone(request.receive, work)
     return Reply(_plain(result, body, documents) if plain else result, headers=body.headers)

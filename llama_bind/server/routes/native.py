@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama_bind.aio import AsyncLlama, AsyncStream
+from llama_bind.embeddings import Asker
 from llama_bind.reading import in_reader, weight
 from llama_bind.server.body import Body, read_body
 from llama_bind.server.errors import INVALID, ApiError
@@ -24,9 +25,10 @@ from llama_bind.server.native.options import Wanted, generation_settings, transl
 from llama_bind.server.native.prompts import read_prompts
 from llama_bind.server.native.shape import NativeShape
 from llama_bind.server.replies import Reply, error_reply, unless_gone
-from llama_bind.server.requests import call_options, model_for, place, settings_of
+from llama_bind.server.requests import call_options, model_for, settings_of
 from llama_bind.server.routes import embeddings
 from llama_bind.server.routes.described import described, model_name
+from llama_bind.server.schemas.embeddings import VECTOR_FIELDS
 from llama_bind.server.schemas.native import (
     INFILL_OPTIONS,
     OPTIONS,
@@ -156,16 +158,16 @@ async def _embedded(request: Request, body: Body, llm: AsyncLlama) -> Response:
     if given is None:
         raise ApiError(400, INVALID, "missing_required_parameter", "content is missing.", param="content")
     texts = embeddings.texts_of(given, llm, settings_of(request).server.max_inputs, param)
-    vectors = await unless_gone(request.receive, _vectors(request, llm, texts))
+    asker = Asker.of(call_options(request, body, frozenset(VECTOR_FIELDS)), "embedding")
+    vectors = await unless_gone(request.receive, _vectors(llm, texts, asker))
     by_token = llm._session.embeddings.pooling == "none"
     norm = body.value.get("embd_normalize")
     rows = [vector if by_token else _scaled(vector, 2 if norm is None else norm)[None] for vector in vectors]
     return Reply([{"index": index, "embedding": row.tolist()} for index, row in enumerate(rows)], headers=body.headers)
 
 
-async def _vectors(request: Request, llm: AsyncLlama, texts: list[Any]) -> list[Floats]:
-    read = llm._session.embeddings.read
-    call = await in_reader(weight(texts), functools.partial(read, texts, **place(request)))
+async def _vectors(llm: AsyncLlama, texts: list[Any], asker: Asker) -> list[Floats]:
+    call = await in_reader(weight(texts), llm._session.embeddings.read, texts, asker)
     return call.vectors(await llm._computed(call.requests))
 
 

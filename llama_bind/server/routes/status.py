@@ -17,6 +17,7 @@ from llama_bind.core.vocab import Vocab
 from llama_bind.server.errors import UNAVAILABLE, ApiError
 from llama_bind.server.metrics import CONTENT_TYPE, page
 from llama_bind.server.native.options import sampling_settings
+from llama_bind.server.native.slots import slot_entries
 from llama_bind.server.replies import Reply
 from llama_bind.server.requests import models_of
 from llama_bind.server.routes.described import FINGERPRINT, described
@@ -110,18 +111,15 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 async def slots(request: Request) -> Response:
-    """One entry for each request that can run at once. Slots are alike: the first so many that run are shown busy. A
-    model that is not loaded has none; of several the query's `model` is shown.
+    """One entry for each request that can run at once, in llama-server's fields: what runs in it, and how far that is.
+    A model that is not loaded has none; of several the query's `model` is shown.
     """
     service = _asked(request)
     if service.state == "unloaded":
         return Reply([])
     llm = service.ready()
-    stats = await service.stats()
-    running = 0 if stats is None else stats.running
-    if request.query_params.get("fail_on_no_slot") and running >= service.slots:
+    running = await service.running()
+    if request.query_params.get("fail_on_no_slot") and len(running) >= service.slots:
         raise ApiError(503, UNAVAILABLE, "no_slot", "All slots are busy.", retry=True)
-    entries: list[dict[str, Any]] = [
-        {"id": i, "n_ctx": llm.n_ctx(), "is_processing": i < running} for i in range(service.slots)
-    ]
-    return Reply(entries)
+    drafts = llm._session.drafting.by_default
+    return Reply(slot_entries(running, service.slots, llm.n_ctx(), speculative=drafts))

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llama_bind.server.schemas.base import schema
+from llama_bind.params import VectorParams
+from llama_bind.server.schemas.base import option_fields, schema
 
-__all__ = ["EMBEDDING_OPTIONS", "RERANK_OPTIONS", "EmbeddingRequest", "RerankRequest"]
+__all__ = ["EMBEDDING_OPTIONS", "RERANK_OPTIONS", "VECTOR_FIELDS", "EmbeddingRequest", "RerankRequest"]
 
 _MODEL = (str | None, Field(None, description="Which model; may be left out while one is served."))
 _TRUNCATE = (
@@ -16,12 +17,16 @@ _TRUNCATE = (
     Field(None, description="What to leave out of a text that is too long: nothing (false: an error), or where."),
 )
 
-_USER = (
-    str | None,
-    Field(None, description="Who asks: those that wait take turns. Where there are keys it is the key."),
-)
+VECTOR_FIELDS = {
+    **option_fields((VectorParams,)),
+    "user": (
+        str | None,
+        Field(None, description="Who asks: those that wait take turns. Where there are keys it is the key."),
+    ),
+}
+"""What requests for embeddings and ranks say of their place in the queue and their time."""
 
-EMBEDDING_OPTIONS = frozenset({"dimensions", "encoding_format", "normalize", "truncate", "user"})
+EMBEDDING_OPTIONS = frozenset({"dimensions", "encoding_format", "normalize", "truncate", *VECTOR_FIELDS})
 """What `create_embedding` takes from a body besides the texts."""
 
 EmbeddingRequest = schema(
@@ -37,11 +42,11 @@ EmbeddingRequest = schema(
         "encoding_format": (Literal["float", "base64"] | None, Field(None, description="How vectors are written.")),
         "normalize": (bool | None, Field(None, description="Scale vectors to length 1; default true.")),
         "truncate": _TRUNCATE,
-        "user": _USER,
+        **VECTOR_FIELDS,
     },
 )
 
-RERANK_OPTIONS = frozenset({"top_n", "return_documents", "truncate", "user"})
+RERANK_OPTIONS = frozenset({"top_n", "return_documents", "truncate", *VECTOR_FIELDS})
 """What `rerank` takes from a body besides query and documents."""
 
 RerankRequest = schema(
@@ -59,6 +64,6 @@ RerankRequest = schema(
         "return_documents": (bool | None, Field(None, description="Give the texts back.")),
         "return_text": (bool | None, Field(None, description="With `texts`: give them back.")),
         "truncate": _TRUNCATE,
-        "user": _USER,
+        **VECTOR_FIELDS,
     },
 )

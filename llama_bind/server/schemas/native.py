@@ -8,6 +8,7 @@ from pydantic import Field
 
 from llama_bind.params import RequestParams, SamplingParams
 from llama_bind.server.schemas.base import option_fields, option_names, schema
+from llama_bind.server.schemas.embeddings import VECTOR_FIELDS
 
 __all__ = ["INFILL_OPTIONS", "OPTIONS", "NativeEmbeddingRequest", "NativeInfillRequest", "NativeRequest"]
 
@@ -93,5 +94,6 @@ NativeEmbeddingRequest = schema(
             Field(None, description="How vectors are scaled: -1 not, 0 to 32760 at most, 1 taxicab, 2 euclidean, p."),
         ),
         "encoding_format": (Literal["float", "base64"] | None, Field(None, description="Of an OpenAI answer only.")),
+        **VECTOR_FIELDS,
     },
 )
