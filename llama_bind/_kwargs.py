@@ -119,12 +119,6 @@ class LlamaKwargs(TypedDict, total=False):
     """Called between the nodes of a compute graph (slow); returning True stops the decode."""
     eval_callback: Callable[[Any, bool], Any] | None
     """Called with (tensor pointer, ask) for tensors as they are computed (slow)."""
-    engine_process: bool | None
-    """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
-    hang_timeout: float | None
-    """With engine_process: seconds without progress until it ends (0: never)."""
-    load_hang_timeout: float | None
-    """With engine_process: seconds without progress of a load until it has failed (0: never)."""
     seed: int | None
     """Seed from which every request without one gets its own. Unset: real entropy."""
     chat_format: str | None
@@ -166,6 +160,12 @@ class LlamaKwargs(TypedDict, total=False):
     """
     cache_dir_bytes: int | None
     """Most bytes of all files in cache_dir; those used longest ago go first."""
+    engine_process: bool | None
+    """Run the engine in a child process: a crash of native code ends the requests in it, not the program."""
+    hang_timeout: float | None
+    """With engine_process: seconds without progress until it ends (0: never)."""
+    load_hang_timeout: float | None
+    """With engine_process: seconds without progress of a load until it has failed (0: never)."""
     last_n_tokens_size: int | None
     """Default of penalty_last_n."""
     logits_all: bool | None

@@ -1,5 +1,5 @@
-"""The options of calls that stand on others (beam search, filling gaps, runs of tools), of embeddings and ranks, of
-reports, and of an engine's own process. Part of ``params.py``.
+"""The options of calls that stand on others (beam search, filling gaps, runs of tools), of embeddings and ranks, and of
+reports. Part of ``params.py``.
 
 Not for: options of models, contexts, sampling and single requests, which are there.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from llama_bind.options import option
 
-__all__ = ["BeamParams", "InfillParams", "ProcessParams", "ReportParams", "ToolRunParams", "VectorParams"]
+__all__ = ["BeamParams", "InfillParams", "ReportParams", "ToolRunParams", "VectorParams"]
 
 
 MOST_LETTERS = 256
@@ -21,19 +21,6 @@ MOST_LETTERS = 256
 def short_name(value: str) -> str | None:
     """What is wrong with a name that others are shown; None: nothing."""
     return None if len(value) <= MOST_LETTERS else f"must have at most {MOST_LETTERS} characters"
-
-
-@dataclasses.dataclass(frozen=True)
-class ProcessParams:
-    """An engine in a process of its own; part of `LlamaParams`."""
-
-    engine_process: bool = option(
-        False, "Run the engine in a child process: a crash of native code ends the requests in it, not the program."
-    )
-    hang_timeout: float = option(60.0, "With engine_process: seconds without progress until it ends (0: never).", low=0)
-    load_hang_timeout: float = option(
-        300.0, "With engine_process: seconds without progress of a load until it has failed (0: never).", low=0
-    )
 
 
 @dataclasses.dataclass(frozen=True)
