@@ -130,22 +130,13 @@ def plan_chat(
     )
     source = source.chosen(options.chat_template, tools=bool(declared.definitions))
     template = source.template
-    abilities = abilities_of(template)
-    form = find_format(template.source)
-    checked: Sequence[Mapping[str, Any]] = check_messages(messages, roles=roles_of(template.source))
+    abilities, form = abilities_of(template), find_format(template.source)
     checked, continues = _continued(
-        checked, options, can_think=abilities.reasoning is not None or abilities.shows_thoughts
+        check_messages(messages, roles=roles_of(template.source)),
+        options,
+        can_think=abilities.reasoning is not None or abilities.shows_thoughts,
     )
-    history = any(message.get("tool_calls") for message in checked)
-    # Without calls so far, what must not be called need not be known. With calls, the prompt's beginning stays as it
-    # was, and what it has computed with it.
-    shown = bool(declared.definitions) and (declared.mode != "none" or history)
-    if history and not (abilities.calls and abilities.results):
-        checked = write_out(checked, form, calls=not abilities.calls, results=not abilities.results)
-    if shown and abilities.tools_variable == "message":
-        checked = with_declarations(checked, _as_text(declared.definitions))
-    elif shown and not abilities.tools_variable:
-        checked = tell_tools(checked, declared, abilities, INSTRUCTIONS if not abilities.example_call else "")
+    checked, shown = _with_declared(checked, declared, abilities, form)
     thinking = read_thinking(
         abilities,
         enable_thinking=options.enable_thinking,
@@ -153,41 +144,57 @@ def plan_chat(
         reasoning_budget=options.reasoning_budget,
         template_kwargs=options.chat_template_kwargs,
     )
-    prompt = render_prompt(
-        source,
-        checked,
-        _prompt_options(template, abilities, options, declared, shown, thinking, continues),
-        add_bos=add_bos,
-    )
-    required = declared.mode == "required"
+    asked = _prompt_options(template, abilities, options, declared, shown, thinking, continues)
+    prompt = render_prompt(source, checked, asked, add_bos=add_bos)
     reasoning = None if form.reads_reasoning else abilities.reasoning
     if options.add_generation_prompt and not continues:
-        must_open = (required or forced) and (abilities.switch is not None or thinking.wanted is True)
-        segments = with_block(
-            prompt.segments, abilities, thinking.wanted, must_open=must_open and reasoning is not None
-        )
-        prompt = dataclasses.replace(prompt, segments=segments)
-    opened = ""
-    if reasoning is not None:
-        opened = opened_at(prompt.segments, reasoning, _length(checked[-1]) if continues else -1)
-    elif form.reads_reasoning:
-        opened = cast(ChannelFormat, form).opened_by(prompt.text)
-    return _with_tools(
-        ChatPlan(
-            prompt=prompt,
-            format=form,
-            legacy=declared.legacy,
-            reasoning=reasoning,
-            reasoning_format=cast(ReasoningFormat, options.reasoning_format),
-            opened=opened,
-            continues=continues,
-            budget=thinking.budget,
-            markers=() if reasoning is None else _tags(reasoning),
-        ),
-        declared,
-        abilities,
-        shown=shown,
+        sure = reasoning is not None and (forced or declared.mode == "required")
+        prompt = _thinking_opened(prompt, abilities, thinking, sure=sure)
+    plan = ChatPlan(
+        prompt=prompt,
+        format=form,
+        legacy=declared.legacy,
+        reasoning=reasoning,
+        reasoning_format=cast(ReasoningFormat, options.reasoning_format),
+        opened=_opened(prompt, form, reasoning, checked[-1] if continues else None),
+        continues=continues,
+        budget=thinking.budget,
+        markers=() if reasoning is None else _tags(reasoning),
     )
+    return _with_tools(plan, declared, abilities, shown=shown)
+
+
+def _with_declared(
+    messages: Sequence[Mapping[str, Any]], declared: Declared, abilities: Abilities, form: ToolFormat
+) -> tuple[Sequence[Mapping[str, Any]], bool]:
+    """The messages with what the template does not show of tools and calls, and whether the tools are shown."""
+    history = any(message.get("tool_calls") for message in messages)
+    # Without calls so far, what must not be called need not be known. With calls, the prompt's beginning stays as it
+    # was, and what it has computed with it.
+    shown = bool(declared.definitions) and (declared.mode != "none" or history)
+    if history and not (abilities.calls and abilities.results):
+        messages = write_out(messages, form, calls=not abilities.calls, results=not abilities.results)
+    if shown and abilities.tools_variable == "message":
+        messages = with_declarations(messages, _as_text(declared.definitions))
+    elif shown and not abilities.tools_variable:
+        messages = tell_tools(messages, declared, abilities, INSTRUCTIONS if not abilities.example_call else "")
+    return messages, shown
+
+
+def _thinking_opened(prompt: ChatPrompt, abilities: Abilities, thinking: Thinking, *, sure: bool) -> ChatPrompt:
+    """The prompt with reasoning opened or closed at its end; `sure`: it must be clear where the answer begins."""
+    must_open = sure and (abilities.switch is not None or thinking.wanted is True)
+    segments = with_block(prompt.segments, abilities, thinking.wanted, must_open=must_open)
+    return dataclasses.replace(prompt, segments=segments)
+
+
+def _opened(
+    prompt: ChatPrompt, form: ToolFormat, reasoning: Reasoning | None, continued: Mapping[str, Any] | None
+) -> str:
+    """What of the prompt has opened the reasoning, as `ChatPlan.opened`; `continued`: the message it ends in."""
+    if reasoning is not None:
+        return opened_at(prompt.segments, reasoning, -1 if continued is None else _length(continued))
+    return cast(ChannelFormat, form).opened_by(prompt.text) if form.reads_reasoning else ""
 
 
 def _tags(reasoning: Reasoning) -> tuple[str, ...]:
