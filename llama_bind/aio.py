@@ -7,16 +7,14 @@ thread: the event loop only hands events over.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from typing_extensions import Unpack
 
-from llama_bind.chat_results import ChatShape
+from llama_bind.awaiting import AsyncStream, Mailbox, Meter, MeteredMailbox, Running, collected
 from llama_bind.embeddings import Asker, Text, Texts, Truncate, Vector, check_in_time
 from llama_bind.errors import DeadlineError
 from llama_bind.facade import Facade
@@ -29,7 +27,7 @@ from llama_bind.rerank import Document
 from llama_bind.results import TextShape
 from llama_bind.session import Prepared, Session
 from llama_bind.types import ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, RerankResponse
-from llama_bind.values import Beam, FinishEvent, LlamaState, PieceEvent
+from llama_bind.values import Beam, LlamaState
 
 if TYPE_CHECKING:
     from llama_bind._kwargs import (
@@ -45,139 +43,9 @@ if TYPE_CHECKING:
     from llama_bind.agent.loop import ToolSource
     from llama_bind.agent.values import ToolRun
     from llama_bind.cache import LlamaDiskCache, LlamaRAMCache
-    from llama_bind.engine.handle import Event, RequestHandle
     from llama_bind.engine.request import Request
 
 __all__ = ["AsyncLlama", "AsyncStream", "Meter"]
-
-C = TypeVar("C")
-S = TypeVar("S", TextShape, ChatShape)
-
-
-class Meter(Protocol):
-    """What is told of calls, see `AsyncLlama._metered`."""
-
-    def check(self, requests: Sequence[Request], /) -> None:
-        """Requests are about to be submitted. What it raises keeps them from it."""
-
-    def submitted(self, requests: Sequence[Request], /) -> None:
-        """They were."""
-
-    def finished(self, event: FinishEvent, /) -> None:
-        """A request has ended, also one that was cancelled; called by the engine's thread, so it must be quick."""
-
-
-class _Mailbox:
-    """Brings events from the engine's thread into an event loop; wakes it once for all that came meanwhile."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._items: deque[tuple[RequestHandle, Event]] = deque()
-        self._there = asyncio.Event()
-        self._called = False
-
-    def put(self, item: tuple[RequestHandle, Event], /) -> None:
-        """Called by the engine's thread."""
-        self._items.append(item)
-        if not self._called:
-            self._called = True
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever would read
-                self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._called = False
-        self._there.set()
-
-    async def get(self) -> tuple[RequestHandle, Event]:
-        while not self._items:
-            self._there.clear()
-            if not self._items:
-                await self._there.wait()
-        return self._items.popleft()
-
-
-class _Metered(_Mailbox):
-    """One that tells a meter of ends."""
-
-    def __init__(self, meter: Meter) -> None:
-        super().__init__()
-        self._meter = meter
-
-    def put(self, item: tuple[RequestHandle, Event], /) -> None:
-        if isinstance(item[1], FinishEvent):
-            self._meter.finished(item[1])
-        super().put(item)
-
-
-class _Running:
-    """Submitted requests and the way to their events. Whoever leaves early calls `cancel`."""
-
-    def __init__(self, handles: Sequence[RequestHandle], mailbox: _Mailbox) -> None:
-        self.handles = list(handles)
-        self._index = {handle: i for i, handle in enumerate(self.handles)}
-        self._mailbox = mailbox
-        self.left = len(self.handles)
-
-    async def next(self) -> tuple[int, PieceEvent | FinishEvent]:
-        """The next event, and which request it belongs to."""
-        try:
-            handle, event = await self._mailbox.get()
-        except BaseException:  # the task was cancelled
-            self.cancel()
-            raise
-        if isinstance(event, BaseException):
-            self.cancel()
-            raise event
-        self.left -= isinstance(event, FinishEvent)
-        return self._index[handle], event
-
-    def cancel(self) -> None:
-        """End what still runs."""
-        if self.left:
-            self.left = 0
-            for handle in self.handles:
-                handle.cancel()
-
-
-class AsyncStream(Generic[C]):
-    """The chunks of a streamed call: ``async for``. Closing it or dropping it cancels the request."""
-
-    def __init__(self, prepared: Prepared[Any], running: _Running) -> None:
-        self._prepared = prepared
-        self._running = running
-        self._ready: deque[C] = deque(prepared.shape.opening())
-        self._closed = False
-
-    def __aiter__(self) -> AsyncStream[C]:
-        return self
-
-    async def __anext__(self) -> C:
-        while not self._ready:
-            if self._closed or not self._running.left:
-                raise StopAsyncIteration
-            index, event = await self._running.next()
-            shape, usage = self._prepared.shape, self._prepared.usage
-            self._ready.extend(shape.chunks(index, event, usage=usage))
-            if not self._running.left:
-                self._ready.extend(shape.closing(usage=usage))
-        return self._ready.popleft()
-
-    async def aclose(self) -> None:
-        """Cancel what still runs; no more chunks come."""
-        self._closed = True
-        self._ready.clear()
-        self._running.cancel()
-
-    async def __aenter__(self) -> AsyncStream[C]:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __del__(self) -> None:
-        self._running.cancel()
 
 
 class AsyncLlama(Facade):
@@ -251,7 +119,7 @@ class AsyncLlama(Facade):
         options = {**kwargs, "stream": stream}
         prepared = await in_reader(weight(prompt, options), self._session.completion, prompt, options)
         running = self._start(prepared, prepared.shape)
-        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+        return AsyncStream(prepared, running) if stream else (await collected(prepared, running)).result()
 
     __call__ = create_completion
 
@@ -278,7 +146,7 @@ class AsyncLlama(Facade):
         size = weight(prefix, suffix, options)
         prepared = await in_reader(size, self._session.infill, prefix, suffix, options)
         running = self._start(prepared, prepared.shape)
-        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+        return AsyncStream(prepared, running) if stream else (await collected(prepared, running)).result()
 
     @overload
     async def create_chat_completion(
@@ -308,7 +176,7 @@ class AsyncLlama(Facade):
         options = {**kwargs, "stream": stream}
         prepared = await in_reader(weight(messages, options), self._session.chat, messages, options)
         running = self._start(prepared)
-        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+        return AsyncStream(prepared, running) if stream else (await collected(prepared, running)).result()
 
     async def run_tools(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolSource], **kwargs: Unpack[ToolRunKwargs]
@@ -334,7 +202,7 @@ class AsyncLlama(Facade):
         self, prompts: Iterable[Prompt], *, progress: ProgressOption = False, **kwargs: Unpack[CompletionKwargs]
     ) -> list[Completion]:
         """As `Llama.generate_many`; the prompts are read in a worker thread, `progress` is called in the event loop."""
-        mailbox = _Mailbox()
+        mailbox = Mailbox()
         many = Many(self._session, prompts, kwargs)
         with reporting(progress, many.total) as update, many:
             while not many.finished:
@@ -351,8 +219,8 @@ class AsyncLlama(Facade):
         """As `Llama.beam_search`."""
         search = await in_reader(weight(prompt), self._session.beam_search, prompt, kwargs)
         while requests := search.requests():
-            mailbox = _Mailbox()
-            running = _Running(self._session.submit(requests, mailbox), mailbox)
+            mailbox = Mailbox()
+            running = Running(self._session.submit(requests, mailbox), mailbox)
             while running.left:
                 search.add(*await running.next())
         return search.beams(self._session.vocab.token_to_piece)
@@ -364,7 +232,7 @@ class AsyncLlama(Facade):
         """
         prepared = await in_reader(size, prepare)
         running = self._start(prepared)
-        return AsyncStream(prepared, running) if stream else (await _collected(prepared, running)).result()
+        return AsyncStream(prepared, running) if stream else (await collected(prepared, running)).result()
 
     def _metered(self, meter: Meter) -> AsyncLlama:
         """The same model and engine; `meter` is told of what this object is asked."""
@@ -372,14 +240,14 @@ class AsyncLlama(Facade):
         made._session, made._meter = self._session, meter
         return made
 
-    def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> _Running:
+    def _start(self, prepared: Prepared[Any], shape: TextShape | None = None) -> Running:
         if self._meter is not None:
             self._meter.check(prepared.requests)
         return self._submit(prepared.requests, shape)
 
-    def _submit(self, requests: Sequence[Request], shape: TextShape | None = None) -> _Running:
-        mailbox = _Mailbox() if self._meter is None else _Metered(self._meter)
-        running = _Running(self._session.submit(requests, mailbox, shape), mailbox)
+    def _submit(self, requests: Sequence[Request], shape: TextShape | None = None) -> Running:
+        mailbox = Mailbox() if self._meter is None else MeteredMailbox(self._meter)
+        running = Running(self._session.submit(requests, mailbox, shape), mailbox)
         if self._meter is not None:
             self._meter.submitted(requests)
         return running
@@ -489,9 +357,3 @@ class AsyncLlama(Facade):
     async def reset(self) -> None:
         """As `Llama.reset`."""
         await asyncio.to_thread(self.engine.forget)
-
-
-async def _collected(prepared: Prepared[S], running: _Running) -> S:
-    while running.left:
-        prepared.shape.add(*await running.next())
-    return prepared.shape
