@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama_bind.errors import LlamaBindError
+from llama_bind.errors import DeadlineError, LlamaBindError
 from llama_bind.server.anthropic.errors import refusal
 from llama_bind.server.errors import INVALID, NOT_FOUND, ApiError, api_error
 from llama_bind.server.gate import Gate, Traffic, caller_of
@@ -117,7 +117,7 @@ async def _load(served: Models, on_loaded: Callable[[Service], None], on_progres
 async def _failed(request: Request, error: Exception) -> Response:
     """Any exception of a route as an answer."""
     told = api_error(error)
-    if told.status >= 500 and isinstance(error, LlamaBindError):
+    if told.status >= 500 and isinstance(error, LlamaBindError) and not isinstance(error, DeadlineError):
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     settings: Settings = request.app.state.settings
     return refusal(request.scope, told, settings.server.retry_after, caller_of(request.scope).id)

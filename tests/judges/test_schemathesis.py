@@ -12,6 +12,7 @@ import pytest
 from tests.judges.conftest import failures
 from tests.server_process import Server
 
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -38,7 +39,8 @@ def test_no_server_error_and_only_documented_answers(
 ) -> None:
     done = subprocess.run(
         [
-            sys.executable, "-m", "schemathesis.cli", "run", f"{tiny_server.base}/openapi.json",
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG),
+            "run", f"{tiny_server.base}/openapi.json",
             "--checks", ",".join(CHECKS), "--max-examples", "5", "--seed", "1", "--request-timeout", "60",
             "--phases", phases, "--continue-on-failure", "--no-color", "--suppress-health-check", "all",
             *(word for path in paths for word in ("--include-path", path)),
