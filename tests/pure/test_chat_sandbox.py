@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llama_bind.chat import templates as module
+from llama_bind.chat import environment as module
 from llama_bind.chat.budget import TemplateLimits, charge
 from llama_bind.chat.templates import MAX_SOURCE, ChatTemplate
 from llama_bind.errors import InputError, TemplateError
@@ -246,13 +246,13 @@ def test_long_sources_are_refused() -> None:
 
 def test_a_source_is_compiled_at_first_use_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
-    real = module._Environment.from_string
+    real = module.Environment.from_string
 
-    def counted(self: module._Environment, source: str) -> object:
+    def counted(self: module.Environment, source: str) -> object:
         compiled.append(source)
         return real(self, source)
 
-    monkeypatch.setattr(module._Environment, "from_string", counted)
+    monkeypatch.setattr(module.Environment, "from_string", counted)
     source = "{{ 'once' }}{# test_a_source_is_compiled_at_first_use_and_once #}"
     first, second = ChatTemplate(source), ChatTemplate(source, "<s>")
     assert compiled == []
