@@ -22,7 +22,7 @@ from llama_bind.llama import Llama
 from llama_bind.many import Many
 from llama_bind.progress import ProgressOption, reporting
 from llama_bind.prompts import Prompt
-from llama_bind.reading import in_reader, weight
+from llama_bind.reading import beside, in_reader, weight
 from llama_bind.rerank import Document
 from llama_bind.results import TextShape
 from llama_bind.session import Prepared, Session
@@ -273,7 +273,8 @@ class AsyncLlama(Facade):
         """As `Llama.embed`."""
         read, asker = self._session.embeddings.read, Asker.of(kwargs, "embed()")
         call = await in_reader(weight(input), read, input, asker, normalize=normalize, truncate=truncate)
-        vectors = call.vectors(await self._computed(call.requests))
+        computed = await self._computed(call.requests)
+        vectors = await beside(sum(v.size for v in computed), call.vectors, computed)
         return vectors[0] if call.one else vectors
 
     async def create_embedding(
@@ -298,7 +299,8 @@ class AsyncLlama(Facade):
             dimensions=dimensions,
             encoding_format=encoding_format,
         )
-        return call.response(await self._computed(call.requests), model or self.model_path)
+        computed = await self._computed(call.requests)
+        return await beside(sum(v.size for v in computed), call.response, computed, model or self.model_path)
 
     async def rerank(
         self,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-__all__ = ["LONG", "in_reader", "weight"]
+__all__ = ["LONG", "beside", "in_reader", "weight"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ async def in_reader(size: int, function: Callable[..., T], /, *args: Any, **kwar
     """
     call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads(size >= LONG, os.getpid()), call)
+
+
+async def beside(size: int, function: Callable[..., T], /, *args: Any) -> T:
+    """As `in_reader` for what is long; what is short is done here and now, sooner than any thread would."""
+    return await in_reader(size, function, *args) if size >= LONG else function(*args)
 
 
 @functools.lru_cache(maxsize=2)

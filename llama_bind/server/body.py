@@ -6,10 +6,9 @@ Not for: what the fields mean (routes), or their schemas (``schemas``).
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
+import itertools
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -19,14 +18,16 @@ from llama_bind.options import nearest
 from llama_bind.reading import in_reader
 from llama_bind.server.errors import INVALID, UNAVAILABLE, ApiError
 from llama_bind.server.gate import BODY_BYTES, Traffic, too_large
+from llama_bind.server.json_body import LARGE, MOST_VALUES, parsed
 from llama_bind.server.schemas.base import FOREIGN, fields_of, renamed
 from llama_bind.server.settings import Settings
 
 __all__ = ["Body", "read_body"]
 
-WORTH_A_THREAD = 256 * 1024
-"""Bytes from which on parsing would hold up everyone else's streams."""
 MOST_WARNINGS = 5
+MOST_LOOKED_AT = 50
+"""Unknown names that are compared with those that are known."""
+MOST_ERRORS = 1000
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -66,9 +67,11 @@ async def read_body(request: Request, schema: type[BaseModel], limit: int) -> Bo
             _count(request, len(part))
     except ClientDisconnect as error:
         raise CancelledError("the client closed the connection") from error
-    if len(raw) > WORTH_A_THREAD:
-        return await in_reader(len(raw), _read, bytes(raw), schema)
-    return _read(bytes(raw), schema)
+    settings: Settings = request.app.state.settings
+    most = settings.server.max_body_values
+    if len(raw) > LARGE:
+        return await in_reader(len(raw), _read, bytes(raw), schema, most)
+    return _read(bytes(raw), schema, most)
 
 
 def _count(request: Request, size: int) -> None:
@@ -82,8 +85,8 @@ def _count(request: Request, size: int) -> None:
         raise ApiError(503, UNAVAILABLE, "busy", said, headers={"Connection": "close"}, retry=True)
 
 
-def _read(raw: bytes, schema: type[BaseModel]) -> Body:
-    value = renamed(_parsed(raw))
+def _read(raw: bytes, schema: type[BaseModel], most_values: int = MOST_VALUES) -> Body:
+    value = renamed(parsed(raw, most_values))
     try:
         schema.model_validate(value)
     except ValidationError as error:
@@ -91,46 +94,11 @@ def _read(raw: bytes, schema: type[BaseModel]) -> Body:
     return Body(value, _warnings(value, fields_of(schema)), len(raw))
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _refused(f"The body is not UTF-8: byte {error.start} is wrong.", "invalid_utf8") from None
-    try:
-        value = json.loads(text, parse_constant=_constant, parse_float=_finite)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise _refused("The body is nested too deeply.") from None
-    except UnicodeEncodeError:
-        raise _refused("The body has half of a surrogate pair, which is no character.", "invalid_utf8") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise _refused(f"The body is not JSON: {error.msg} at {where}.") from None
-    except ValueError as error:
-        raise _refused(f"The body is not JSON that can be used: {error}.") from None
-    if not isinstance(value, dict):
-        raise _refused("The body must be a JSON object.")
-    return value
-
-
-def _refused(message: str, code: str = "invalid_json") -> ApiError:
-    return ApiError(400, INVALID, code, message)
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("a number is too large")
-    return value
-
-
 def _invalid(error: ValidationError) -> ApiError:
     """The first thing that is wrong, without what was given: it may be long, or secret."""
+    if error.error_count() > MOST_ERRORS:  # each that is told takes microseconds, and all are told or none
+        said = f"{error.error_count()} values of the body are of a wrong kind."
+        return ApiError(400, INVALID, "invalid_type", said)
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = [str(part) for part in first["loc"] if isinstance(part, int) or _PLAIN.fullmatch(str(part))]
     param = place[0] if place else None
@@ -143,8 +111,9 @@ def _invalid(error: ValidationError) -> ApiError:
 def _warnings(value: dict[str, Any], known: frozenset[str]) -> dict[str, str]:
     """Only names that are plain words: what goes into a header must not be a client's free text."""
     found = []
-    for name in value:
-        if name not in known and name not in FOREIGN and len(name) > 2 and _PLAIN.fullmatch(name):
+    unknown = (name for name in value if name not in known and name not in FOREIGN)
+    for name in itertools.islice(unknown, MOST_LOOKED_AT):
+        if len(name) > 2 and _PLAIN.fullmatch(name):
             close = nearest(name, known)
             if close is not None:
                 found.append(f"unknown field {name}, did you mean {close}?")

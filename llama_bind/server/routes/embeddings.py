@@ -16,6 +16,7 @@ from llama_bind.server.replies import Reply, unless_gone
 from llama_bind.server.requests import call_options, model_for, settings_of
 from llama_bind.server.routes.described import described, model_name
 from llama_bind.server.schemas.embeddings import EMBEDDING_OPTIONS, RERANK_OPTIONS, EmbeddingRequest, RerankRequest
+from llama_bind.server.written import rows_reply
 
 __all__ = ["routes"]
 
@@ -47,7 +48,9 @@ async def answer(request: Request, body: Body, llm: AsyncLlama) -> Response:
         given = texts_of(given, llm, settings_of(request).server.max_inputs, "input")
     options: dict[str, Any] = {"normalize": True, **call_options(request, body, EMBEDDING_OPTIONS)}
     work = llm.create_embedding(given, model_name(request, body), **options)
-    return Reply(await unless_gone(request.receive, work), headers=body.headers)
+    result = await unless_gone(request.receive, work)
+    rows = result["data"]
+    return await rows_reply(lambda: result, len(rows) * len(rows[0]["embedding"]), body.headers)
 
 
 def _is_mixed(given: list[Any]) -> bool:

@@ -37,6 +37,7 @@ from llama_bind.server.schemas.native import (
     NativeRequest,
 )
 from llama_bind.server.sse import EventStream
+from llama_bind.server.written import rows_reply
 
 __all__ = ["routes"]
 
@@ -162,8 +163,12 @@ async def _embedded(request: Request, body: Body, llm: AsyncLlama) -> Response:
     vectors = await unless_gone(request.receive, _vectors(llm, texts, asker))
     by_token = llm._session.embeddings.pooling == "none"
     norm = body.value.get("embd_normalize")
-    rows = [vector if by_token else _scaled(vector, 2 if norm is None else norm)[None] for vector in vectors]
-    return Reply([{"index": index, "embedding": row.tolist()} for index, row in enumerate(rows)], headers=body.headers)
+
+    def rows() -> list[dict[str, Any]]:
+        found = [vector if by_token else _scaled(vector, 2 if norm is None else norm)[None] for vector in vectors]
+        return [{"index": index, "embedding": row.tolist()} for index, row in enumerate(found)]
+
+    return await rows_reply(rows, sum(vector.size for vector in vectors), body.headers)
 
 
 async def _vectors(llm: AsyncLlama, texts: list[Any], asker: Asker) -> list[Floats]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import types
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -52,8 +53,24 @@ class _Wire(BaseModel):
 
 def schema(name: str, doc: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     """A schema from fields as `create_model` takes them."""
-    made: type[BaseModel] = create_model(name, __base__=_Wire, __doc__=doc, **dict(fields))
+    quick: dict[str, Any] = {field: (_quick(kind), default) for field, (kind, default) in fields.items()}
+    made: type[BaseModel] = create_model(name, __base__=_Wire, __doc__=doc, **quick)
     return made
+
+
+def _quick(kind: Any) -> Any:
+    """A type whose lists are refused at their first wrong item: to tell of all takes microseconds for each."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        parts = (_quick(inner[0]), *inner[1:])
+        return Annotated[parts]  # type: ignore[valid-type]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_quick(one) for one in inner)]  # noqa: UP007  # of types that are computed
+    if origin is list:
+        return Annotated[list[_quick(inner[0])], Field(fail_fast=True)]  # type: ignore[misc]
+    if origin is dict:
+        return dict[inner[0], _quick(inner[1])]  # type: ignore[misc, valid-type]
+    return kind
 
 
 def fields_of(model: type[BaseModel]) -> frozenset[str]:
@@ -93,8 +110,6 @@ def _part(part: str, entry: Option) -> Any:
         allowed = tuple(c for c in entry.choices if type(c).__name__ == part)
         return Union[Literal[allowed]] if allowed else None  # noqa: UP007  # mypy takes no computed Literal
     if part in ("int", "float") and (entry.low, entry.high, entry.above) != (None, None, None):
-        from typing import Annotated
-
         return Annotated[_PLAIN[part], Field(ge=entry.low, le=entry.high, gt=entry.above)]
     if part in _PLAIN:
         return _PLAIN[part]
