@@ -63,7 +63,7 @@ def _quick(kind: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         parts = (_quick(inner[0]), *inner[1:])
-        return Annotated[parts]  # type: ignore[valid-type]
+        return Annotated[parts]
     if origin in (Union, types.UnionType):
         return Union[tuple(_quick(one) for one in inner)]  # noqa: UP007  # of types that are computed
     if origin is list:
