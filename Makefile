@@ -25,9 +25,9 @@ test: $(STAMP) browser ## linters, types, generated files, tests
 
 judges: $(STAMP) ## clients and frameworks of others try the package, in an environment of their own
 	$(BIN)/python -m scripts.judges_env
-	build/judges/bin/python -m pytest tests/judges
+	build/judges/bin/python -m pytest -n 2 --dist loadfile tests/judges
+	build/judges-compat/bin/python -m pytest -n 2 --dist loadfile tests/judges/compat
 	build/judges-llm/bin/python -m pytest tests/judges/llm_plugin
-	build/judges-compat/bin/python -m pytest tests/judges/compat
 
 browser: $(STAMP) ## Chromium and Node.js to try the chat page with, where they are missing (Debian, as root)
 	@$(BIN)/python -m scripts.browser

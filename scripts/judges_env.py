@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 __all__ = ["ENVIRONMENTS", "NODE_MODULES", "key", "main"]
@@ -33,7 +34,8 @@ NODE_MODULES = ROOT / "build" / "npm-judges"
 PACKAGES = LISTS / "package.json"
 ALONE = "requirements-alone.txt"
 """A list beside that of an environment: packages to install without what they require."""
-_PIP = ("--disable-pip-version-check", "install", "--quiet", "--no-input")
+_PIP = ("--disable-pip-version-check", "install", "--quiet", "--no-input", "--no-compile")
+"""Not compiled: of what is installed the tests import the smaller part, and that is compiled then."""
 _NPM = ("install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error")
 _TIMEOUT_S = 1200
 
@@ -56,14 +58,15 @@ def main() -> int:
     Returns:
         0, or the exit status of the installer that failed.
     """
-    for folder, wanted in ENVIRONMENTS.items():
-        status = _made(folder, wanted, _make_python)
-        if status:
-            return status
+    jobs: list[tuple[Path, Path, Callable[[Path, Path], int]]]
+    jobs = [(folder, wanted, _make_python) for folder, wanted in ENVIRONMENTS.items()]
     if shutil.which("npm") is None:
         print("Node.js with npm is not installed: the clients for it will not be tried.", file=sys.stderr)
-        return 0
-    return _made(NODE_MODULES, PACKAGES, _make_node)
+    else:
+        jobs.append((NODE_MODULES, PACKAGES, _make_node))
+    with ThreadPoolExecutor(len(jobs)) as pool:  # they wait for the network as much as they compute
+        statuses = list(pool.map(lambda job: _made(*job), jobs))
+    return next((status for status in statuses if status), 0)
 
 
 def _made(folder: Path, wanted: Path, make: Callable[[Path, Path], int]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import queue
 import shutil
 import sys
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ collect_ignore = [folder for folder, needed in _APART.items() if importlib.util.
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
     os.environ.pop(name, None)
 os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false", DO_NOT_TRACK="1")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # some frameworks take no number of threads: those that wait shall not spin
 
 
 def parent() -> str:
@@ -38,10 +41,23 @@ def failures(server: Server) -> list[str]:
     return [line for line in server.errors if not line.startswith("WARNING: ")]
 
 
+@contextlib.contextmanager
+def ready(*arguments: str) -> Iterator[Server]:
+    """A server that has said that it is ready. One that ends instead fails at once, with what it wrote."""
+    with serving(*arguments, *OPTIONS, python=parent()) as server:
+        for _ in range(1200):
+            with contextlib.suppress(queue.Empty):
+                server.lines.get(timeout=0.1)
+                break
+            assert server.process.poll() is None, "".join(server.errors)
+        else:
+            pytest.fail("the server is not ready after two minutes: " + "".join(server.errors))
+        yield server
+
+
 @pytest.fixture(scope="session")
 def running() -> Iterator[Server]:
-    with serving(*OPTIONS, "--n-ctx", "2048", python=parent()) as server:
-        server.lines.get(timeout=120)
+    with ready("--n-ctx", "2048") as server:
         yield server
         assert failures(server) == []
 
@@ -62,8 +78,7 @@ def api(base: str) -> str:
 def tiny_server() -> Iterator[Server]:
     """A tiny model whose text means nothing, for judges that send many requests."""
     file = model_file("llama", chat_template=TEMPLATE)
-    with serving(str(file), *OPTIONS, "--n-ctx", "256", "--timeout", "20", python=parent()) as server:
-        server.lines.get(timeout=120)
+    with ready(str(file), "--n-ctx", "256", "--timeout", "20") as server:
         yield server
 
 

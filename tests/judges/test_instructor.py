@@ -12,14 +12,14 @@ from pydantic import BaseModel, Field
 MESSAGES: Any = [{"role": "user", "content": "Invent a person called Ann who is 30 years old, and her two pets."}]
 
 
-class Pet(BaseModel):
+class Pet(BaseModel, extra="forbid"):
     """An animal."""
 
     name: str = Field(max_length=12)
     legs: int = Field(ge=0, le=8)
 
 
-class Person(BaseModel):
+class Person(BaseModel, extra="forbid"):
     """A person."""
 
     name: str = Field(max_length=20)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 QUESTION = "What is the capital of France?"
 
 
-class Person(BaseModel):
+class Person(BaseModel, extra="forbid"):
     """A person."""
 
     name: str = Field(max_length=20)
@@ -55,8 +55,8 @@ def test_invoke_and_stream(chat: ChatOpenAI) -> None:
 
 def test_asynchronous(api: str) -> None:
     """In one event loop: the client keeps its connections, which belong to a loop, for all of its objects."""
-    chat = chat_model(api)
-    questions = [f"Count from {i}: " for i in range(16)]
+    chat = chat_model(api, max_tokens=8)
+    questions = [f"Count from {i}: " for i in range(8)]
 
     async def work() -> tuple[list[Any], str, list[list[float]]]:
         answers: list[Any] = await chat.abatch(questions)

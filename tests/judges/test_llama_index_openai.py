@@ -19,7 +19,7 @@ QUESTION = "What is the capital of France?"
 BEGINNING = "The capital of France is"
 
 
-class Person(BaseModel):
+class Person(BaseModel, extra="forbid"):
     """A person."""
 
     name: str = Field(max_length=20)
@@ -96,7 +96,7 @@ def test_chats_as_prompts_of_the_callers_own(api: str) -> None:
     assert llm.complete(QUESTION).text
 
 
-class Place(BaseModel):
+class Place(BaseModel, extra="forbid"):
     """Where."""
 
     city: Literal["Paris", "Rome"]

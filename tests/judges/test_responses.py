@@ -36,7 +36,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-class Colour(BaseModel):
+class Colour(BaseModel, extra="forbid"):
     name: str
     warm: bool
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import llm
 import pytest
+from click.testing import CliRunner
+from llm.cli import cli
 from pydantic import BaseModel
 
 from llama_bind.integrations.llm_plugin import LlamaBindModel, Options
@@ -23,7 +25,7 @@ QUESTION = "What is the capital of France?"
 GREEDY: Any = {"temperature": 0, "max_tokens": 16, "n_threads": 1, "n_ctx": 2048}
 
 
-def command(folder: Path, *arguments: str) -> str:
+def program(folder: Path, *arguments: str) -> str:
     """What `llm` prints, with a folder of its own for what it keeps."""
     done = subprocess.run(
         [sys.executable, "-m", "llm", *arguments],
@@ -31,6 +33,13 @@ def command(folder: Path, *arguments: str) -> str:
         capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def command(folder: Path, *arguments: str) -> str:
+    """The same without a new process, which takes seconds to import what `llm` needs."""
+    done = CliRunner().invoke(cli, arguments, env={"LLM_USER_PATH": str(folder)}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output[-3000:]
     return done.stdout
 
 
@@ -44,9 +53,9 @@ def options(**more: Any) -> Any:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    assert f"{ID} (aliases: llama-bind)" in command(tmp_path, "models")
     given = [word for name, value in GREEDY.items() for word in ("-o", name, str(value))]
-    assert command(tmp_path, "-m", "llama-bind", *given, QUESTION).strip()
+    assert program(tmp_path, "-m", "llama-bind", *given, QUESTION).strip()
+    assert f"{ID} (aliases: llama-bind)" in command(tmp_path, "models")
     logged = json.loads(command(tmp_path, "logs", "--json"))
     assert logged[0]["model"] == ID
     assert command(tmp_path, "-m", "llama-bind", *given, "-c", "And of Italy?").strip(), "the conversation goes on"
