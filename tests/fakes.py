@@ -121,6 +121,13 @@ class FakeRunner:
     def save(self, slot: int) -> bytes | None:
         return pickle.dumps(self.context.memory.slots.get(slot, []))
 
+    pace = 1.0
+
+    def exchange(self, a: int, b: int) -> bool:
+        slots = self.context.memory.slots
+        slots[a], slots[b] = slots.get(b, []), slots.get(a, [])
+        return True
+
     def shift(self, sequence: Sequence, keep: int, count: int) -> int:
         held = self.context.memory.slots[sequence.slot]
         del held[keep : keep + count]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from llama_bind.core import log
 from llama_bind.errors import InputError, NativeAbortError, StateError, UnsupportedError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARTIAL_ONLY",
+    "exchange_seqs",
     "fingerprint",
     "load_file",
     "load_seq_file",
@@ -151,6 +153,45 @@ def load_seq_state(context: Context, state: bytes | bytearray | memoryview, seq_
         raise error if isinstance(error, StateError) else StateError(error.native_message) from error
 
 
+def exchange_seqs(context: Context, a: int, b: int) -> None:
+    """Let two sequences change places in the memory, as they are: nothing is written down, so nothing is checked.
+
+    Raises:
+        StateError: llama.cpp could not do it; both are empty then.
+    """
+    memory = context.memory
+    for seq in (a, b):
+        _check_seq(context, seq, 0)
+    held = [(_copied(context, seq), to) for seq, to in ((a, b), (b, a)) if memory.seq_pos_max(seq) >= 0]
+    memory.seq_rm(a)
+    memory.seq_rm(b)
+    place = log.mark()
+    try:
+        for data, to in held:
+            with context._use() as pointer:
+                read = guard_h.lb_llama_state_seq_set_data_ext(pointer, _bytes(data), len(data), to, 0)
+                check_guard()
+            if read == 0:
+                raise StateError(_why(f"no room for what sequence {to} is to hold", place))
+    except (StateError, NativeAbortError) as error:
+        memory.seq_rm(a)
+        memory.seq_rm(b)
+        raise error if isinstance(error, StateError) else StateError(error.native_message) from error
+
+
+def _copied(context: Context, seq: int) -> npt.NDArray[np.uint8]:
+    place = log.mark()
+    with context._use() as pointer:
+        size = int(guard_h.lb_llama_state_seq_get_size_ext(pointer, seq, 0))
+        check_guard()
+        data = np.empty(size, np.uint8)
+        written = guard_h.lb_llama_state_seq_get_data_ext(pointer, _bytes(data), size, seq, 0)
+        check_guard()
+    if written == 0 or written > size:
+        raise StateError(_why(f"sequence {seq} could not be copied", place))
+    return data[:written]
+
+
 def save_file(context: Context, path: str | os.PathLike[str], tokens: Sequence[int] = ()) -> None:
     """Write a session file of llama.cpp: the state, and the tokens that it stands for. The file appears whole or not at
     all.
@@ -259,8 +300,8 @@ def _checksum(data: memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _bytes(payload: memoryview) -> Any:
-    """The payload's memory for C, without a copy: C only reads it."""
+def _bytes(payload: memoryview | npt.NDArray[np.uint8]) -> Any:
+    """The payload's memory for C, without a copy."""
     address = np.frombuffer(payload, np.uint8).ctypes.data
     return ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8))
 

@@ -48,6 +48,11 @@ class Guesser:
         self._budget = budget
         self._drafter = drafter
 
+    @property
+    def by_slots(self) -> bool:
+        """Whether texts are remembered by their slots, and so have to stay in them."""
+        return self._drafter is not None
+
     def guesses(self, sequence: Sequence) -> bool:
         """Whether anybody guesses for this sequence at all."""
         request = sequence.request

@@ -143,6 +143,20 @@ class PrefixCache:
         self._running.pop(slot, None)
         self._hold(Holding(slot, np.asarray(tokens, np.int32), salt))
 
+    def exchange(self, running: int, free: int) -> None:
+        """What runs in one slot goes on in another, whose memory is now that of the first."""
+        sequence, shared = self._running.pop(running), running in self.tree
+        for slot in (running, free):
+            self.tree.remove(slot)
+        self._free = {
+            slot if slot != free else running: held if slot != free else dataclasses.replace(held, slot=running)
+            for slot, held in self._free.items()
+        }
+        self.tree.insert(running, self._free[running].tokens, self._free[running].salt)
+        self._running[free] = sequence
+        if shared:
+            self.tree.insert(free, sequence.view(), sequence.request.salt)
+
     def unshare(self, slot: int) -> None:
         """The memory of a running slot does not hold the beginning of its tokens any more."""
         self.tree.remove(slot)
@@ -152,6 +166,11 @@ class PrefixCache:
         held = self._free.get(slot)
         found: list[int] = [] if held is None else held.tokens.tolist()
         return found
+
+    def count(self, slot: int) -> int:
+        """How many tokens a free slot remembers; 0 for one that runs."""
+        held = self._free.get(slot)
+        return 0 if held is None else len(held.tokens)
 
     def replace(self, slot: int, tokens: Many[int]) -> None:
         """The memory of a free slot was filled with `tokens`.

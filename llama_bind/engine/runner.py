@@ -19,7 +19,7 @@ from llama_bind.core.context import Context
 from llama_bind.core.pulse import Pulse
 from llama_bind.core.sampler import Sampler
 from llama_bind.core.sampler_draw import Drawer
-from llama_bind.core.state import fingerprint, load_seq_state, save_seq_state
+from llama_bind.core.state import exchange_seqs, fingerprint, load_seq_state, save_seq_state
 from llama_bind.core.stepper import Stepper
 from llama_bind.engine.constraint import Constraint, ConstraintMaker
 from llama_bind.engine.drawing import Drawing
@@ -78,6 +78,11 @@ class Runner:
         self._copied.clear()
         self._drawer = Drawer(self.context, self.context.n_seq_max)
         self._embeds = self.context.params.embedding
+
+    @property
+    def pace(self) -> float:
+        """Seconds for each token of the last step; infinite before the first."""
+        return self._pace
 
     @property
     def nodes_done(self) -> int:
@@ -147,6 +152,18 @@ class Runner:
         except StateError as error:
             logger.warning("a prefix could not be saved: %s", error)
             return None
+
+    def exchange(self, a: int, b: int) -> bool:
+        """Let what the memory holds of two slots change places; False where that cannot be done now.
+
+        Raises:
+            StateError: both slots are empty.
+            NativeAbortError: the memory is in doubt.
+        """
+        if a in self._copied or b in self._copied:
+            return False
+        exchange_seqs(self.context, a, b)
+        return True
 
     def shift(self, sequence: Sequence, keep: int, count: int) -> int:
         """Take tokens [keep, keep + count) out of a sequence's memory; gives how many tokens that holds then.

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from llama_bind.engine.cells import CellLedger
+from llama_bind.engine.neighbours import Move, next_move
 from llama_bind.engine.prefix_cache import Holding, Match, PrefixCache
 from llama_bind.engine.queue import WaitingQueue
 from llama_bind.engine.sequence import Phase, Sequence
@@ -116,10 +117,11 @@ class Scheduler:
         self.slots = PrefixCache(n_slots, copy_worth=copy_worth, can_cut=can_cut, apart=cells is None)
         self.queue = WaitingQueue()
         self.running: list[Sequence] = []
-        self.preemptions = 0
+        self.preemptions = self.moves = 0
         self._fair = False
         self._ended = False  # since the last plan
         self._full = False  # the memory had less room than was counted: nobody starts until somebody ends
+        self._scattered = False  # streams may run that are no neighbours
         self._caution = 0.5  # share of the running sequences' future that must fit for another to start
 
     def add(self, sequence: Sequence) -> None:
@@ -173,6 +175,7 @@ class Scheduler:
         sequence.slot, sequence.n_computed = admission.slot, kept
         sequence.phase = Phase.RUNNING
         self.running.append(sequence)
+        self._scattered = True
         self.slots.run(sequence.slot, sequence)
         if self.cells is not None:
             self.cells.set(sequence.slot, kept)
@@ -187,6 +190,36 @@ class Scheduler:
         futures = sum(min(s.limit - s.n_tokens, LONG) for s in [*self.running, sequence])
         to_compute = sum(s.n_tokens - s.n_computed for s in self.running) + sequence.n_tokens - match.keep
         return self.cells.used_by(slots) + to_compute + int(self._caution * futures) <= self.cells.total
+
+    # -- side by side ----------------------------------------------------------------------------------------------
+
+    def next_move(self) -> Move | None:
+        """Which stream should change its place now, None where all is well or who waits will fill the gaps."""
+        if not self._scattered or self.cells is not None or len(self.running) < 2 or len(self.queue):
+            return None
+        text = [s for s in self.running if s.request.kind == "generate" and not s.request.reproducible]
+        movable = [s.slot for s in text if s.decoding]
+        move = next_move([s.slot for s in text], movable, {held.slot: len(held.tokens) for held in self.slots.free})
+        self._scattered = move is not None or len(movable) < len(text)
+        return move
+
+    def settle(self) -> None:
+        """Let the streams lie as they do until another one starts or ends."""
+        self._scattered = False
+
+    def moved(self, move: Move) -> None:
+        """Two slots have changed places."""
+        self.at(move.source).slot = move.target
+        self.slots.exchange(move.source, move.target)
+        self.moves += 1
+
+    def at(self, slot: int) -> Sequence:
+        """What runs in a slot."""
+        return next(s for s in self.running if s.slot == slot)
+
+    def lost(self, slot: int) -> None:
+        """The memory of a running slot is empty: all is computed again."""
+        self.at(slot).n_computed = 0
 
     # -- the step --------------------------------------------------------------------------------------------------
 
@@ -386,6 +419,7 @@ class Scheduler:
         if self.cells is not None:
             self.cells.set(slot, 0)
         self.preemptions += 1
+        self._scattered = True
         self._caution = min(1.0, self._caution + 0.2)
         self.queue.add(victim)
         return slot
@@ -423,5 +457,5 @@ class Scheduler:
             self.slots.give(sequence.slot, kept, sequence.request.salt)
             if self.cells is not None:
                 self.cells.set(sequence.slot, len(kept))
-        self._ended, self._full = True, False
+        self._ended, self._full, self._scattered = True, False, True
         sequence.phase = Phase.FINISHED

@@ -22,7 +22,7 @@ class SlotState:
     """A request that runs. Its text is nobody else's business and not part of this.
 
     Attributes:
-        id: The slot, from 0. A request that had to make room may go on in another.
+        id: The slot, from 0. A request that had to make room, or was moved beside others, goes on in another.
         number: Of the request, counted since the engine started.
         request_id: What its caller calls it (see `RequestParams`).
         kind: "generate" for text, "embed" for a vector.

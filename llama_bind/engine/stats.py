@@ -39,6 +39,7 @@ class EngineStats:
         longest: Tokens of the longest text so far, prompt and answer.
         forced_tokens: That had to follow by what a text is held to, and were not drawn.
         decode_seconds: Spent in steps.
+        moves: How often a running text changed its stream, to lie beside others.
         preemptions: How often a running request went back to the queue for want of memory.
         evictions: How often something remembered was given up for want of memory.
         device_hits, host_hits, disk_hits, misses: Requests by where the beginning of their prompt was found.
@@ -71,6 +72,7 @@ class EngineStats:
     forced_tokens: int = 0
     decode_seconds: float = 0.0
     preemptions: int = 0
+    moves: int = 0
     evictions: int = 0
     device_hits: int = 0
     host_hits: int = 0

@@ -17,6 +17,7 @@ from llama_bind.engine.desk import Desk
 from llama_bind.engine.flight import Flight
 from llama_bind.engine.guessing import Guesser
 from llama_bind.engine.keeper import Keeper
+from llama_bind.engine.moving import Mover
 from llama_bind.engine.outcome import Sampled
 from llama_bind.engine.scheduler import Admission, Chunk, Scheduler, StepPlan
 from llama_bind.engine.sequence import Phase, Sequence
@@ -60,6 +61,7 @@ class Steps:
         self.budget = budget
         self.guesser = guesser
         self.keeper = keeper
+        self.mover = Mover(runner, scheduler)
         self.last_slot = 0
         self._decoded = 0.0  # when the step before gave a token; 0: it gave none
         self._nothing_to_do = idle
@@ -70,6 +72,7 @@ class Steps:
         self.desk.end_marked()
         self._shift()
         self._admit()
+        self._gather()
         self._propose()
         if self._run_alone():
             return
@@ -120,6 +123,17 @@ class Steps:
                         self._apply_all(self.runner.first(sequence))
                 except Exception as error:
                     self.desk.fail(sequence, error)
+
+    def _gather(self) -> None:
+        if self.guesser.by_slots:
+            return
+        try:
+            move = self.mover.gather()
+        except NativeAbortError:
+            self._lost_memory()
+            return
+        if move is not None and self.last_slot in move[:2]:
+            self.last_slot = move.source + move.target - self.last_slot
 
     @staticmethod
     def _report(sequence: Sequence) -> None:

@@ -213,7 +213,7 @@ class Worker:
         stats = self.stats.copy()
         stats.running = len(self.scheduler.running)
         stats.waiting = len(self.desk.sequences) - stats.running
-        stats.preemptions = self.scheduler.preemptions
+        stats.preemptions, stats.moves = self.scheduler.preemptions, self.scheduler.moves
         stats.cells_used, stats.cells_total = self.scheduler.cells_used, self._n_cells
         return stats
 

@@ -52,6 +52,49 @@ def test_a_sequence_continues_under_another_id(expected: Any) -> None:
     np.testing.assert_allclose(next_logits(second, 1), expected, rtol=1e-3, atol=1e-3)
 
 
+def fill(context: Context, seq_id: int, tokens: list[int]) -> None:
+    batch = Batch(len(tokens))
+    for position, token in enumerate(tokens):
+        batch.append(token, position, seq_id, output=position == len(tokens) - 1)
+    context.decode(batch)
+
+
+def after(context: Context, seq_id: int) -> Any:
+    batch = Batch(1)
+    batch.append(9, context.memory.seq_pos_max(seq_id) + 1, seq_id, output=True)
+    context.decode(batch)
+    return context.logits().copy()
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba"])
+@pytest.mark.parametrize("unified", [False, True])
+def test_sequences_change_places(kind: str, unified: bool) -> None:
+    texts = {0: [5, 6, 7, 8], 1: [11, 12], 3: [20, 21, 22, 23, 24, 25]}
+    contexts = [make_context(shared_model(kind), n_seq_max=4, kv_unified=unified) for _ in range(2)]
+    for context in contexts:
+        for seq_id, tokens in texts.items():
+            fill(context, seq_id, tokens)
+    moved, stayed = contexts
+    state.exchange_seqs(moved, 0, 3)
+    state.exchange_seqs(moved, 1, 2)  # which is empty
+    assert [moved.memory.seq_pos_max(i) for i in range(4)] == [5, -1, 1, 3]
+    for now, before in ((3, 0), (2, 1), (0, 3)):
+        np.testing.assert_allclose(after(moved, now), after(stayed, before), rtol=1e-3, atol=1e-3)
+    state.exchange_seqs(moved, 1, 1)
+    with pytest.raises(InputError, match="seq_id"):
+        state.exchange_seqs(moved, 0, 4)
+
+
+def test_places_of_caches_without_flash_attention_are_changed() -> None:
+    context = make_context(n_seq_max=2, kv_unified=False, flash_attn=False)
+    fill(context, 0, [5, 6, 7, 8])
+    fill(context, 1, [20, 21])
+    first = after(context, 0)
+    context.memory.seq_rm(0, 4, -1)
+    state.exchange_seqs(context, 0, 1)
+    np.testing.assert_allclose(after(context, 1), first, rtol=1e-3, atol=1e-3)
+
+
 def test_recurrent_checkpoints() -> None:
     model = shared_model("mamba")
     context = make_context(model)

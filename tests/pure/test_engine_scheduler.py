@@ -400,6 +400,10 @@ def test_random_traces_compute_every_token_once_and_finish(seed: int) -> None:
         while (admission := scheduler.next_admission()) is not None:
             memory.prepare(admission)
             scheduler.start(admission, admission.keep)
+        if rng.random() < 0.5 and (move := scheduler.next_move()) is not None:
+            rows = memory.slots
+            rows[move.source], rows[move.target] = rows.get(move.target, []), rows[move.source]
+            scheduler.moved(move)
         plans = scheduler.plans(rng.choice((None, 2)))
         if not plans:
             assert not scheduler.running, "something runs but nothing is computed"
