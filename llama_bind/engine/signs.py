@@ -8,6 +8,7 @@ that runs (``worker`` counts steps).
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["LoadSigns"]
@@ -40,11 +41,21 @@ class LoadSigns:
 
 
 def _counted() -> tuple[int, int, int, int]:
-    """Blocks read, pages that had to be read, other pages touched for the first time, most KiB in memory so far."""
+    """Blocks read, pages that had to be read, other pages touched for the first time, KiB in memory."""
     if sys.platform == "win32":
         return (0, 0, 0, 0)
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    size = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
-    return usage.ru_inblock, usage.ru_majflt, usage.ru_minflt, size
+    return usage.ru_inblock, usage.ru_majflt, usage.ru_minflt, _resident(usage.ru_maxrss)
+
+
+def _resident(most: int) -> int:
+    """KiB in memory now where Linux says so: the most so far, its other number, is at first that of the process which
+    started this one.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // KIB
+    except OSError:
+        return most // KIB if sys.platform == "darwin" else most

@@ -426,6 +426,7 @@ class Supervisor:
     def _ended(self, code: int, process: Spawned) -> None:
         stderr, self._process, self._timer = process.stderr, None, None
         was_ready, self._is_ready = self._is_ready, False
+        self._run_inbox()  # who was cancelled before is not told of a crash
         if self.stopping.is_set():
             self._finished = True
         elif was_ready:
