@@ -123,7 +123,8 @@ def _llama_server(settings: Settings, at_once: int) -> ServerProcess:
 
 
 def _peer(settings: Settings, at_once: int) -> ServerProcess:  # noqa: ARG001
-    return PeerServer(settings, "--n_ctx", str(N_CTX))
+    # As it is, each request ends the one before it: a crowd would get no texts.
+    return PeerServer(settings, "--n_ctx", str(N_CTX), "--interrupt_requests", "false")
 
 
 def _side(
