@@ -215,12 +215,16 @@ def test_a_decoder_that_ranks_generates_meanwhile() -> None:
 
 def test_the_asynchronous_call_gives_the_same() -> None:
     llm = reranker("bert")
-    want = llm.rerank("hello", DOCUMENTS, top_n=3, return_documents=True)
+    want: Any = llm.rerank("hello", DOCUMENTS, top_n=3, return_documents=True)
 
     async def work() -> Any:
         return await asyncio.wait_for(AsyncLlama.of(llm).rerank("hello", DOCUMENTS, top_n=3, return_documents=True), 60)
 
-    assert asyncio.run(work()) == want
+    # Which texts are computed together is a matter of when they come, and sums are rounded by that.
+    got: Any = asyncio.run(work())
+    scores = [[one.pop("relevance_score") for one in answer["results"]] for answer in (got, want)]
+    assert scores[0] == pytest.approx(scores[1], abs=5e-3)
+    assert got == want
 
 
 def test_the_head_is_looked_for_in_the_file() -> None:
