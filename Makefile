@@ -19,8 +19,7 @@ test: $(STAMP) browser ## linters, types, generated files, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m codegen --check
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/pure tests/native tests/building
-	$(BIN)/python -m pytest --ignore=tests/pure --ignore=tests/native --ignore=tests/building
+	$(BIN)/python -m pytest
 	$(BIN)/python -m scripts.docs_site
 	@$(MAKE) --no-print-directory judges
 
