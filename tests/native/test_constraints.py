@@ -5,6 +5,7 @@ asked for; and they are drawn as llama.cpp draws.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import re
@@ -17,7 +18,7 @@ import pytest
 
 from llama_bind import AsyncLlama, Llama, LlamaGrammar
 from llama_bind.errors import GrammarError, InputError
-from tests.llamas import shared, tiny
+from tests.llamas import at_once, shared, tiny
 
 SCHEMA = {
     "type": "object",
@@ -68,24 +69,7 @@ def choice(llm: Llama, prompt: str = "Hello", **options: Any) -> dict[str, Any]:
 
 
 def together(llm: Llama, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The calls at once: the engine waits until all have come."""
-    worker, gate, found = llm.engine._worker, threading.Event(), {}  # type: ignore[union-attr]
-
-    def call(i: int) -> None:
-        found[i] = choice(llm, **calls[i])
-
-    threads = [threading.Thread(target=call, args=(i,)) for i in range(len(calls))]
-    waiting = threading.Thread(target=worker.call, args=(lambda _: gate.wait(60),))
-    for thread in [waiting, *threads]:
-        thread.start()
-    for _ in range(6000):
-        if worker.desk.unfinished >= len(calls):
-            break
-        gate.wait(0.01)
-    gate.set()
-    for thread in threads:
-        thread.join(60)
-    return [found[i] for i in range(len(calls))]
+    return at_once(llm, [functools.partial(choice, llm, **call) for call in calls])
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import functools
 from typing import Any
 
 import pytest
 
 from llama_bind import Llama
 from llama_bind.engine import moving
-from tests.llamas import tiny
+from tests.llamas import at_once, tiny
 
 GREEDY: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True}
 
@@ -17,28 +17,6 @@ GREEDY: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True}
 def text_of(llm: Llama, i: int, options: dict[str, Any]) -> str:
     result: Any = llm(f"Text {i}", **options, **GREEDY)
     return str(result["choices"][0]["text"])
-
-
-def texts_of(llm: Llama, calls: list[dict[str, Any]]) -> list[str]:
-    """All at once: the engine waits until every one has come."""
-    worker, gate = llm.engine._worker, threading.Event()  # type: ignore[union-attr]
-    found: dict[int, str] = {}
-
-    def ask(i: int) -> None:
-        found[i] = text_of(llm, i, calls[i])
-
-    waiting = threading.Thread(target=worker.call, args=(lambda _: gate.wait(60),))
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(calls))]
-    for thread in (waiting, *threads):
-        thread.start()
-    for _ in range(6000):
-        if worker.desk.unfinished >= len(calls):
-            break
-        gate.wait(0.01)
-    gate.set()
-    for thread in threads:
-        thread.join(60)
-    return [found[i] for i in range(len(calls))]
 
 
 @pytest.mark.parametrize("kind", ["llama", "mamba"])
@@ -51,7 +29,8 @@ def test_texts_are_the_same_as_alone(monkeypatch: pytest.MonkeyPatch, kind: str)
         alone = [text_of(llm, i, call) for i, call in enumerate(calls)]
         assert scheduler.moves == 0
         llm.reset()
-        assert texts_of(llm, calls) == alone
+        together = at_once(llm, [functools.partial(text_of, llm, i, call) for i, call in enumerate(calls)])
+        assert together == alone
         assert scheduler.moves > 0
         again = [text_of(llm, i, call) for i, call in enumerate(calls)]
         assert again == alone, "what is remembered has moved with its tokens"
