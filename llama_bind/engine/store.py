@@ -131,13 +131,13 @@ class TieredStore:
         """
         entry = entry_of(tokens, salt, len(state), self._fingerprint)
         with self._lock:
-            unknown = None if self._holds(entry.key) else entry.key
+            known = self._holds(entry.key)
             self._keep(entry, state)
-            held = self._holds(entry.key)
-            # of one that could not be kept nobody has heard yet
-            gone = [old for old in self._collect() if old.key != unknown]
-        self._tell(gone)
-        return entry if held else None
+            gone = self._collect()
+        # One answer for the caller and for `on_gone`: the disk's thread may fail at any moment between two looks.
+        lost = any(old.key == entry.key for old in gone)
+        self._tell([old for old in gone if known or old.key != entry.key])  # of a new one nobody has heard yet
+        return None if lost else entry
 
     def get(self, key: str) -> bytes | None:
         """The state under a key, which counts as used now; None when it is gone. What was on disk is in memory then."""

@@ -159,6 +159,20 @@ def test_a_write_that_fails_is_heard_of(tmp_path: Path) -> None:
         assert store.stats.dropped == 1
 
 
+def test_a_write_that_fails_within_put_gives_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer is faster than `put`: either `put` says so, or `on_gone` does, but the caller never keeps a ghost."""
+    (tmp_path / "file").write_text("")
+    gone: list[Entry] = []
+    disk = DiskStore(tmp_path / "file", BIG, MARK)
+    take_gone = disk.take_gone
+    monkeypatch.setattr(disk, "take_gone", lambda: take_gone() if disk.flush(20) else [])
+    with contextlib.closing(TieredStore(MARK, HostStore(0), disk)) as store:
+        store.on_gone = gone.append
+        assert store.put([1], b"", b"state") is None
+        store.poll()
+        assert gone == []
+
+
 def test_a_full_queue_to_disk_loses_entries_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     monkeypatch.setattr(disk_store, "write_state", lambda *args: go.wait(20) and write_state(*args))
