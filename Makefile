@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.llama_bind
 OPTIONS := $(VENV)/.cmake_args
-SOURCES := pyproject.toml CMakeLists.txt llama_bind/lib/_pin.py $(wildcard buildsystem/*.py native/*)
+SOURCES := pyproject.toml CMakeLists.txt llama_bind/lib/_pin.py $(wildcard buildsystem/*.py native/*.* native/*/*)
+
+# Tests that never wait for the default model: several processes at once. The others have the processors for themselves.
+QUICK := tests/pure tests/native tests/building
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test judges browser site build wheel clean FORCE
+.PHONY: help demo test judges soak browser site build wheel clean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -19,7 +22,8 @@ test: $(STAMP) browser ## linters, types, generated files, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m codegen --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(QUICK)
+	$(BIN)/python -m pytest $(QUICK:%=--ignore=%)
 	$(BIN)/python -m scripts.docs_site
 	@$(MAKE) --no-print-directory judges
 
@@ -28,6 +32,9 @@ judges: $(STAMP) ## clients and frameworks of others try the package, in an envi
 	build/judges/bin/python -m pytest -n 2 --dist loadfile tests/judges
 	build/judges-compat/bin/python -m pytest -n 2 --dist loadfile tests/judges/compat
 	build/judges-llm/bin/python -m pytest tests/judges/llm_plugin
+
+soak: $(STAMP) ## ten minutes of mixed load on the server: nothing may leak, no slot may stay taken
+	$(BIN)/python -m scripts.soak --minutes 10
 
 browser: $(STAMP) ## Chromium and Node.js to try the chat page with, where they are missing (Debian, as root)
 	@$(BIN)/python -m scripts.browser

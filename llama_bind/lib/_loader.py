@@ -24,6 +24,8 @@ from llama_bind.errors import LibraryNotFoundError, SymbolNotFoundError
 __all__ = ["backend_module_path", "load_backends", "native_dir", "open_library", "symbol"]
 
 ENV_DIR = "LLAMA_BIND_LIB_DIR"
+ENV_PACKED = "LLAMA_BIND_PACKED"
+ENV_ATTENTION = "LLAMA_BIND_ATTENTION"
 
 # Library -> the libraries opened before it. The order lets each find its dependencies already in the process.
 _REQUIRES: dict[str, tuple[str, ...]] = {
@@ -126,7 +128,21 @@ def load_backends() -> None:
                 "runs on this machine. " + _ADVICE,
                 tried=(f"{native_dir()}: no usable backend",),
             )
+        _offer_kernels()
         _backends_loaded = True
+
+
+def _offer_kernels() -> None:
+    """Have ggml's CPU backend use this package's layout of weights (``native/packed``) and attention
+    (``native/attention``), where the processor's module has them.
+
+    A module that ggml took from elsewhere may be without; then ggml's own do the work, as they do when the environment
+    variable ``LLAMA_BIND_PACKED`` or ``LLAMA_BIND_ATTENTION`` is 0.
+    """
+    module = _find_module("CPU")
+    for variable, register in ((ENV_PACKED, "lb_packed_register"), (ENV_ATTENTION, "lb_attention_register")):
+        if module is not None and os.environ.get(variable) != "0" and hasattr(module, register):
+            getattr(module, register)()
 
 
 def backend_module_path(backend: str) -> str | None:
@@ -212,6 +228,10 @@ class _Quiet:
 def _backend_module(backend: str) -> ctypes.CDLL | None:
     """The module that holds ggml's registered backend, found by the address of its registry entry."""
     load_backends()
+    return _find_module(backend)
+
+
+def _find_module(backend: str) -> ctypes.CDLL | None:
     with _lock:
         if backend not in _modules:
             by_name = open_library("ggml").ggml_backend_reg_by_name

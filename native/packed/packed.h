@@ -1,0 +1,25 @@
+// Weights laid out for this processor's integer dot products: a buffer type for ggml's CPU backend.
+//
+// ggml multiplies Q4_1 and Q8_0 weights with one row of activations at a time: sixteen texts unpack every weight sixteen
+// times. Here sixteen rows of weights lie interleaved, so that one instruction serves sixteen rows, and what was
+// unpacked serves up to sixteen texts. The same products are summed in the same order whatever the number of texts, so a
+// text does not depend on what is computed beside it.
+//
+// Compiled into each of ggml's CPU modules with that module's instructions; modules without the instructions it needs
+// hold lb_packed_register only, which then does nothing. Not for types that ggml has such layouts for itself.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#    define LB_PACKED_API __declspec(dllexport)
+#else
+#    define LB_PACKED_API __attribute__((visibility("default")))
+#endif
+
+// Offers the buffer type to whoever loads a model with use_extra_bufts. To be called once, before the first model is
+// loaded. Returns the number of types of weights that gain by it, 0 if this module has none.
+#ifdef __cplusplus
+extern "C"
+#endif
+LB_PACKED_API int32_t lb_packed_register(void);
