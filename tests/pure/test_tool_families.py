@@ -113,6 +113,19 @@ def test_one_call_is_enough_where_no_more_are_wanted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("deepseek", f'{CALLS}{CALL}get{SEP}{{"city": "Rome"}}{CALL_END}'),
+        ("kimi_k2", '<|tool_call_begin|>get:3<|tool_call_argument_begin|>{"city": "Rome"}<|tool_call_end|>'),
+        ("hermes", '<tool_call>{"name": "get", "arguments": {"city": "Rome"}}'),
+    ],
+)
+def test_where_nothing_closes_the_calls_white_space_belongs_to_the_text(name: str, text: str) -> None:
+    answer = read(name, f"{text}\n\n Done.")
+    assert (calls(answer), answer.content) == (ONE, "\n\n Done.")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "content"),
     [
         ("gpt_oss", "<|channel|>commentary to=functions.other<|message|>{}<|call|>", "{}"),

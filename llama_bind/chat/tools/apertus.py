@@ -39,11 +39,7 @@ class ApertusParser(CallParser):
             self.take(self.at + 1)
         yield from self.optional("]")
         self.record()
-        yield from self.spaces()
-        if (yield from self.optional(CLOSING)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(CLOSING)
 
     def _one(self) -> Steps[None]:
         yield from self.spaces()

@@ -38,13 +38,7 @@ class CommandParser(CallParser):
         if (yield from self.optional(FENCE)):
             yield from self.optional("json")
         yield from read_calls(self)
-        if self.done:
-            return
-        yield from self.spaces()
-        if (yield from self.optional(self._closing)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(self._closing)
 
 
 class MarkedFormat:

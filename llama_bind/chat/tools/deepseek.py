@@ -41,18 +41,7 @@ class DeepSeekParser(CallParser):
             yield from self.spaces()
             # Distilled models forget it.
             yield from self.optional(CALL)
-        while True:
-            yield from self._one()
-            if self.done:
-                return
-            yield from self.spaces()
-            if (yield from self.optional(CALL)):
-                continue
-            if (yield from self.optional(ALL_END)) or self.ended:
-                self.record()
-            else:
-                self.give_back()
-            return
+        yield from self.calls_until(ALL_END, CALL, self._one)
 
     def _one(self) -> Steps[None]:
         name, _ = yield from self.until(NAME_END, limit=200)

@@ -41,18 +41,7 @@ class DsmlParser(CallParser):
     def read_call(self, marker: str) -> Steps[None]:
         yield from self.spaces()
         yield from self.expect(INVOKE)
-        while True:
-            yield from self._invocation()
-            if self.done:
-                return
-            yield from self.spaces()
-            if (yield from self.optional(INVOKE)):
-                continue
-            if (yield from self.optional(marker.replace("<", "</", 1))) or self.ended:
-                self.record()
-            else:
-                self.give_back()
-            return
+        yield from self.calls_until(marker.replace("<", "</", 1), INVOKE, self._invocation)
 
     def _invocation(self) -> Steps[None]:
         name, _ = yield from self.until(NAME_END, limit=200)

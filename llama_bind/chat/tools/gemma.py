@@ -67,11 +67,7 @@ class GemmaParser(CallParser):
         self.start_call(name.strip())
         yield from self._object(0)
         self.end_call()
-        yield from self.spaces()
-        if (yield from self.optional(self._form.closing)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(self._form.closing)
 
     def _thought(self) -> Steps[None]:
         yield from self.spaces()

@@ -37,18 +37,7 @@ class KimiParser(CallParser):
         if marker == SECTION:
             yield from self.spaces()
             yield from self.expect(CALL)
-        while True:
-            yield from self._one()
-            if self.done:
-                return
-            yield from self.spaces()
-            if (yield from self.optional(CALL)):
-                continue
-            if (yield from self.optional(SECTION_END)) or self.ended:
-                self.record()
-            else:
-                self.give_back()
-            return
+        yield from self.calls_until(SECTION_END, CALL, self._one)
 
     def _one(self) -> Steps[None]:
         call_id, _ = yield from self.until(ID_END, limit=300)

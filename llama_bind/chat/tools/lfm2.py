@@ -36,13 +36,7 @@ class Lfm2Parser(CallParser):
             yield from read_calls(self)
         else:
             yield from self._list()
-        if self.done:
-            return
-        yield from self.spaces()
-        if (yield from self.optional(CLOSING)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(CLOSING)
 
     def _list(self) -> Steps[None]:
         yield from self.expect("[")

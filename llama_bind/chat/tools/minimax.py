@@ -34,12 +34,7 @@ class M1Parser(CallParser):
             if not (yield from self.next_is("{")):
                 break
             yield from ObjectReader(self).read()
-        if self.done:
-            return
-        if (yield from self.optional(CLOSING)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(CLOSING)
 
 
 class M1Format:

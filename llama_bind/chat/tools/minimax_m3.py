@@ -43,18 +43,7 @@ class M3Parser(CallParser):
         del marker
         yield from self.spaces()
         yield from self.expect(INVOKE)
-        while True:
-            yield from self._invocation()
-            if self.done:
-                return
-            yield from self.spaces()
-            if (yield from self.optional(INVOKE)):
-                continue
-            if (yield from self.optional(CLOSING)) or self.ended:
-                self.record()
-            else:
-                self.give_back()
-            return
+        yield from self.calls_until(CLOSING, INVOKE, self._invocation)
 
     def _invocation(self) -> Steps[None]:
         name, _ = yield from self.until(NAME_END, limit=200)

@@ -6,7 +6,7 @@ Not for: reasoning (``router.py``), or any one format.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring
 
 from llama_bind.chat.events import OutputEvent, TextDelta, ToolCallArguments, ToolCallEnd, ToolCallStart
@@ -142,6 +142,29 @@ class CallParser(Scanner):
         self.done = not self.parallel
         self._in_call = False
         self.record()
+
+    # Reading what formats have in common
+
+    def calls_until(self, closing: str, opening: str, one: Callable[[], Steps[None]]) -> Steps[None]:
+        """Read calls by `one`, all but the first after `opening`, and what closes them."""
+        while True:
+            yield from one()
+            if self.done:
+                return
+            yield from self.spaces()
+            if not (yield from self.optional(opening)):
+                break
+        yield from self.close(closing)
+
+    def close(self, closing: str) -> Steps[None]:
+        """Read what closes calls; where that is missing, what stands there is text. Nothing once `done`."""
+        if self.done:
+            return
+        yield from self.spaces()
+        if (yield from self.optional(closing)) or self.ended:
+            self.record()
+        else:
+            self.give_back()
 
     # The answer
 

@@ -104,10 +104,7 @@ class TaggedParser(CallParser):
             if not (yield from self.next_is(syntax.function)):
                 break
             yield from self._named()
-        if not self.done and ((yield from self.optional(syntax.closing)) or self.ended):
-            self.record()
-        elif not self.done:
-            self.give_back()
+        yield from self.close(syntax.closing)
 
     def _named(self) -> Steps[None]:
         yield from self.expect(self._syntax.function)

@@ -39,10 +39,7 @@ class TaggedJsonParser(CallParser):
         # A brace too many is common.
         if (yield from self.optional("}")):
             yield from self.spaces()
-        if (yield from self.optional(self._form.closing)) or self.ended:
-            self.record()
-        else:
-            self.give_back()
+        yield from self.close(self._form.closing)
 
 
 @dataclasses.dataclass(frozen=True)
