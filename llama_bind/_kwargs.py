@@ -279,6 +279,8 @@ class CompletionKwargs(TypedDict, total=False):
     """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
     schema_formats: str | None
     """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
+    schema_members: str | None
+    """Where a schema names members and is silent about others: only those (named), or others too (any)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -432,6 +434,8 @@ class ChatKwargs(TypedDict, total=False):
     """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
     schema_formats: str | None
     """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
+    schema_members: str | None
+    """Where a schema names members and is silent about others: only those (named), or others too (any)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -628,6 +632,8 @@ class InfillKwargs(TypedDict, total=False):
     """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
     schema_formats: str | None
     """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
+    schema_members: str | None
+    """Where a schema names members and is silent about others: only those (named), or others too (any)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None
@@ -825,6 +831,8 @@ class ToolRunKwargs(TypedDict, total=False):
     """In JSON of a schema: a space after , and : (fixed), none (compact), or any (free)."""
     schema_formats: str | None
     """Formats of strings to enforce: known ones, none (ignore), or all (required)."""
+    schema_members: str | None
+    """Where a schema names members and is silent about others: only those (named), or others too (any)."""
     allowed_token_ids: Sequence[int] | None
     """The only tokens that may be chosen; those that end the text too only if listed."""
     logprobs: int | bool | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from llama_bind.calls import Call
 from llama_bind.errors import InputError, SchemaError, UnsupportedError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llama_bind.params import RequestParams
     from llama_bind.structured.matcher import Compiler
     from llama_bind.structured.response_format import Form
-    from llama_bind.structured.schema import Whitespace
 
 __all__ = ["constraints_of", "read_demand", "read_form"]
 
@@ -79,7 +78,11 @@ def read_form(request: RequestParams) -> Form | None:
         return None
     from llama_bind.structured import response_format
 
-    options: Any = {"whitespace": request.json_whitespace, "formats": request.schema_formats}
+    options: Any = {
+        "whitespace": request.json_whitespace,
+        "formats": request.schema_formats,
+        "members": request.schema_members,
+    }
     return response_format.read_form(request.response_format, request.json_schema, strict=request.strict, **options)
 
 
@@ -103,7 +106,8 @@ def _check_strict(plan: ChatPlan) -> None:
 def _tools(grammar: ToolGrammar, request: RequestParams, *, parallel: bool) -> Spec:
     from llama_bind.structured.schema_inline import inline_schemas
 
-    rules = inline_schemas(grammar.rules, whitespace=cast("Whitespace", request.json_whitespace))
+    options: Any = {"whitespace": request.json_whitespace, "members": request.schema_members}
+    rules = inline_schemas(grammar.rules, **options)
     once = bool(grammar.triggers) and not parallel
     return Spec(rules, grammar.start, tuple(grammar.markers.items()), grammar.triggers, once, kind="tools")
 

@@ -175,6 +175,10 @@ class RequestParams(ReportParams):
         "known", "Formats of strings to enforce: known ones, none (ignore), or all (required).", cli=False,
         choices=("known", "ignore", "required"),
     )  # fmt: skip
+    schema_members: str = option(
+        "named", "Where a schema names members and is silent about others: only those (named), or others too (any).",
+        cli=False, choices=("named", "any"),
+    )  # fmt: skip
     allowed_token_ids: Sequence[int] | None = option(
         None, "The only tokens that may be chosen; those that end the text too only if listed.", cli=False
     )

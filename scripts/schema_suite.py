@@ -77,7 +77,7 @@ def main() -> int:
         if isinstance(schema, dict):
             schema = {"$schema": DIALECTS[dialect], **schema}
         try:
-            compiled = compile_schema(schema)
+            compiled = compile_schema(schema, members="any")
         except SchemaError as error:
             if error.keyword:
                 refused[error.keyword] += 1

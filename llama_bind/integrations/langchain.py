@@ -37,7 +37,6 @@ except ImportError as error:
 
 from llama_bind.errors import InputError
 from llama_bind.integrations.fields import EmbedderFields, ModelFields
-from llama_bind.integrations.shared import closed
 
 __all__ = ["ChatLlamaBind", "LlamaBindEmbeddings"]
 
@@ -167,7 +166,7 @@ class ChatLlamaBind(ModelFields, BaseChatModel):
                 in OpenAI's shape.
             **kwargs: Further options of the calls.
         """
-        declared = [closed(convert_to_openai_tool(tool)) for tool in tools]
+        declared = [convert_to_openai_tool(tool) for tool in tools]
         names = [one["function"]["name"] for one in declared if "function" in one]
         choice: Any = tool_choice
         if tool_choice is True or tool_choice == "any":

@@ -38,7 +38,7 @@ except ImportError as error:
 
 from llama_bind.errors import InputError, UnsupportedError
 from llama_bind.integrations.fields import EmbedderFields, ModelFields
-from llama_bind.integrations.shared import add_calls, closed
+from llama_bind.integrations.shared import add_calls
 
 __all__ = ["LlamaBind", "LlamaBindEmbedding"]
 
@@ -181,7 +181,7 @@ class LlamaBind(ModelFields, FunctionCallingLLM):
             choice = {"type": "function", "function": {"name": choice}}
         return {
             "messages": messages,
-            "tools": [closed(tool.metadata.to_openai_tool(skip_length_check=True)) for tool in tools],
+            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
             "tool_choice": choice,
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,

@@ -23,7 +23,7 @@ except ImportError as error:
 from llama_bind import hub
 from llama_bind.aio import AsyncLlama
 from llama_bind.errors import UnsupportedError
-from llama_bind.integrations.shared import CALL, LATER, add_calls, closed, load, told_apart
+from llama_bind.integrations.shared import CALL, LATER, add_calls, load, told_apart
 from llama_bind.llama import Llama
 from llama_bind.options import options_of
 from llama_bind.params import ContextParams, LlamaParams, ModelParams
@@ -189,7 +189,7 @@ def _names() -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
 def _declared(tool: Any) -> dict[str, Any]:
     parameters = tool.input_schema or {"type": "object", "properties": {}}
     function = {"name": tool.name, "description": tool.description or "", "parameters": parameters}
-    return closed({"type": "function", "function": function})
+    return {"type": "function", "function": function}
 
 
 def _messages(messages: Iterable[Any]) -> list[dict[str, Any]]:

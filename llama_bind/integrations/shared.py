@@ -14,7 +14,7 @@ from llama_bind.llama import Llama
 from llama_bind.options import options_of, refuse_unknown, validate
 from llama_bind.params import ChatParams, ContextParams, LlamaParams, ModelParams, RequestParams, SamplingParams
 
-__all__ = ["Options", "add_calls", "closed", "load", "told_apart"]
+__all__ = ["Options", "add_calls", "load", "told_apart"]
 
 LOAD: tuple[type[Any], ...] = (ModelParams, ContextParams, LlamaParams)
 CALL: tuple[type[Any], ...] = (SamplingParams, RequestParams, ChatParams)
@@ -69,20 +69,6 @@ def told_apart(given: Mapping[str, Any], where: str, *, calls: bool = True) -> O
     for cls in CALL:
         validate(cls(**{k: v for k, v in options.call.items() if k in _NAMES[cls]}))
     return options
-
-
-def closed(tool: dict[str, Any]) -> dict[str, Any]:
-    """A declaration in OpenAI's shape whose function takes no arguments but those declared, unless it says so.
-
-    Otherwise a schema allows any, models use that, and the function behind it raises.
-    """
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        return tool
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
-    if "properties" not in parameters:
-        return tool
-    return {**tool, "function": {**function, "parameters": {"additionalProperties": False, **parameters}}}
 
 
 def add_calls(calls: list[dict[str, str]], delta: Mapping[str, Any]) -> None:

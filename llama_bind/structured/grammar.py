@@ -42,7 +42,12 @@ class LlamaGrammar:
 
     @classmethod
     def from_json_schema(
-        cls, schema: Any, *, json_whitespace: Any = "fixed", schema_formats: Any = "known"
+        cls,
+        schema: Any,
+        *,
+        json_whitespace: Any = "fixed",
+        schema_formats: Any = "known",
+        schema_members: Any = "named",
     ) -> LlamaGrammar:
         """Make a grammar of all JSON that a schema holds for. llguidance runs it, not llama.cpp's own sampler.
 
@@ -50,13 +55,15 @@ class LlamaGrammar:
             schema: A mapping, True, False, or JSON text.
             json_whitespace: "fixed", "compact" or "free", see the option of that name.
             schema_formats: "known", "ignore" or "required", see the option of that name.
+            schema_members: "named" or "any", see the option of that name.
 
         Raises:
             SchemaError: no schema, nothing meets it, or no grammar can enforce all of it.
         """
         from llama_bind.structured.response_format import schema_spec
 
-        return cls._of(schema_spec(schema, whitespace=json_whitespace, formats=schema_formats))
+        spec = schema_spec(schema, whitespace=json_whitespace, formats=schema_formats, members=schema_members)
+        return cls._of(spec)
 
     @classmethod
     def _of(cls, spec: Spec) -> LlamaGrammar:

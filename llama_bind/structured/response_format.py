@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llama_bind.errors import InputError, SchemaError
-from llama_bind.structured.schema import Formats, Unchecked, Whitespace, compile_schema
+from llama_bind.structured.schema import Formats, Members, Unchecked, Whitespace, compile_schema
 from llama_bind.structured.spec import Spec
 
 __all__ = ["Form", "ParsedResult", "parse_result", "read_form", "schema_spec"]
@@ -71,6 +71,7 @@ def read_form(
     whitespace: Whitespace = "fixed",
     strict: bool = True,
     formats: Formats = "known",
+    members: Members = "named",
 ) -> Form | None:
     """The form that a call asks for; None for any text.
 
@@ -81,6 +82,7 @@ def read_form(
         whitespace: See `compile_schema`; the others too.
         strict: Whether what cannot be enforced is an error.
         formats: Which formats are enforced.
+        members: Whether an object may have members that its schema is silent about.
 
     Raises:
         InputError: neither a shape nor a type; both arguments at once.
@@ -103,9 +105,8 @@ def read_form(
     if json_schema is not None and not isinstance(json_schema, Mapping | str | bytes | bool):
         target = json_schema
     param = "response_format" if json_schema is None else "json_schema"
-    if target is not None:
-        return _typed(target, param, whitespace=whitespace, strict=strict, formats=formats)
-    return _form(schema, kind, param, whitespace=whitespace, strict=strict, formats=formats)
+    options: Any = {"whitespace": whitespace, "strict": strict, "formats": formats, "members": members}
+    return _form(schema, kind, param, **options) if target is None else _typed(target, param, **options)
 
 
 def _shape(given: Mapping[str, Any], strict: bool) -> tuple[str, Any, bool]:
@@ -197,11 +198,13 @@ def parse_result(text: str, target: Any) -> ParsedResult:
     return ParsedResult(found, tuple(problems))
 
 
-def schema_spec(schema: Any, *, whitespace: Whitespace = "fixed", formats: Formats = "known") -> Spec:
+def schema_spec(
+    schema: Any, *, whitespace: Whitespace = "fixed", formats: Formats = "known", members: Members = "named"
+) -> Spec:
     """The demand that the output is JSON of a schema, all of it enforced.
 
     Raises:
         SchemaError: see `compile_schema`.
     """
-    compiled = compile_schema(schema, whitespace=whitespace, formats=formats)
+    compiled = compile_schema(schema, whitespace=whitespace, formats=formats, members=members)
     return Spec(compiled.rules, compiled.start, kind="json_schema")

@@ -3,7 +3,8 @@
 In strict use what cannot be put into a grammar is a `SchemaError`. Else the rest is enforced, and `Compiled.unchecked`
 says which keywords were left to a check of the result (``schema_check.py``).
 Members come in the order in which the schema names them, numbers without needless forms, every text in JSON's shortest
-spelling where the schema says something about it: the grammar is narrower than the schema in these ways only.
+spelling where the schema says something about it, and an object whose schema names members and is silent about others
+has no others: the grammar is narrower than the schema in these ways only.
 Not for: compiling grammars (``compiled.py``), or what a caller gives as ``response_format``.
 """
 
@@ -22,10 +23,11 @@ from llama_bind.structured.schema_empty import empty_terminals
 from llama_bind.structured.schema_expander import Expander
 from llama_bind.structured.schema_rules import Rules
 
-__all__ = ["Compiled", "Formats", "Unchecked", "Whitespace", "compile_schema"]
+__all__ = ["Compiled", "Formats", "Members", "Unchecked", "Whitespace", "compile_schema"]
 
 Whitespace = Literal["fixed", "compact", "free"]
 Formats = Literal["known", "ignore", "required"]
+Members = Literal["named", "any"]
 
 MAX_KEPT = 128
 
@@ -58,6 +60,7 @@ def compile_schema(
     whitespace: Whitespace = "fixed",
     strict: bool = True,
     formats: Formats = "known",
+    members: Members = "named",
     prefix: str = "json",
 ) -> Compiled:
     """The grammar of a JSON Schema.
@@ -69,6 +72,8 @@ def compile_schema(
         strict: Whether what cannot be enforced is an error.
         formats: "known": formats that are known here are enforced, others are only words; "ignore": all are;
             "required": unknown ones are errors.
+        members: "named": an object whose schema names members and says nothing about others (no additionalProperties or
+            the like) has none but those, for a model that may add some seldom stops in time; "any": as the standard.
         prefix: Begins the names of all rules, in lower case; give each schema of one grammar its own.
 
     Raises:
@@ -78,18 +83,19 @@ def compile_schema(
     for name, value, known in (
         ("whitespace", whitespace, ("fixed", "compact", "free")),
         ("formats", formats, ("known", "ignore", "required")),
+        ("members", members, ("named", "any")),
     ):
         if value not in known:
             raise InputError(f"{name} is one of {', '.join(known)}, not {value!r}", param=name)
     document = read(schema)
-    key = (json.dumps(document, default=str), whitespace, str(strict), formats, prefix)
+    key = (json.dumps(document, default=str), whitespace, str(strict), formats, members, prefix)
     with _lock:
         found = _kept.get(key)
         if found is not None:
             _kept.move_to_end(key)
     if found is None:
         try:
-            found = _compiled(document, whitespace, strict, formats, prefix)
+            found = _compiled(document, whitespace, strict, formats, members, prefix)
         except SchemaError as error:
             found = error
         with _lock:
@@ -101,9 +107,9 @@ def compile_schema(
     return found
 
 
-def _compiled(document: Any, whitespace: str, strict: bool, formats: str, prefix: str) -> Compiled:
+def _compiled(document: Any, whitespace: str, strict: bool, formats: str, members: str, prefix: str) -> Compiled:
     expander = Expander(Document(document), formats=formats, strict=strict)
-    rules = Rules(expander, prefix, whitespace)
+    rules = Rules(expander, prefix, whitespace, members)
     root = demand(expander.document.root)
     try:
         rules.build(root)
@@ -113,6 +119,8 @@ def _compiled(document: Any, whitespace: str, strict: bool, formats: str, prefix
     except RecursionError:
         raise SchemaError("its references lead too deep") from None
     rules.grammar.prune()
+    if root not in rules.grammar.rules and members == "named":  # what it names cannot be there: others must
+        return _compiled(document, whitespace, strict, formats, "any", prefix)
     if root not in rules.grammar.rules:
         raise SchemaError("no value can meet it: its parts contradict each other, or it needs itself without end")
     unchecked = dict.fromkeys(

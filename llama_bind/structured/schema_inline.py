@@ -11,7 +11,7 @@ import json
 import re
 
 from llama_bind.errors import SchemaError
-from llama_bind.structured.schema import Whitespace, compile_schema
+from llama_bind.structured.schema import Members, Whitespace, compile_schema
 
 __all__ = ["inline_schemas"]
 
@@ -19,7 +19,9 @@ _PARTS = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])+/|//[^\n]*|%json\b')
 
 
 @functools.lru_cache(64)
-def inline_schemas(lark: str, *, whitespace: Whitespace = "fixed", param: str = "tools") -> str:
+def inline_schemas(
+    lark: str, *, whitespace: Whitespace = "fixed", members: Members = "named", param: str = "tools"
+) -> str:
     """The grammar with rules in place of its schemas.
 
     What of a schema no grammar can enforce is left out: whoever cannot do with that compiles the schema first.
@@ -27,6 +29,7 @@ def inline_schemas(lark: str, *, whitespace: Whitespace = "fixed", param: str = 
     Args:
         lark: A grammar in llguidance's dialect.
         whitespace: See `compile_schema`.
+        members: See `compile_schema`.
         param: The option to name in errors.
 
     Raises:
@@ -46,7 +49,9 @@ def inline_schemas(lark: str, *, whitespace: Whitespace = "fixed", param: str = 
         except (ValueError, RecursionError):
             raise SchemaError("it nests too deeply, or is not valid JSON", param=param) from None
         try:
-            compiled = compile_schema(schema, whitespace=whitespace, strict=False, prefix=f"schema{len(rules)}")
+            compiled = compile_schema(
+                schema, whitespace=whitespace, strict=False, members=members, prefix=f"schema{len(rules)}"
+            )
         except SchemaError as error:
             error.param = param
             raise

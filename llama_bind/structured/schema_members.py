@@ -61,6 +61,7 @@ def _group(document: Document, place: Place) -> Group:
         tuple(_names(document, place, "properties")),
         tuple((read_pattern(text, place, "patternProperties"), value) for text, value in patterns),
         _others(document, place, "additionalProperties"),
+        listed="properties" in place.schema,
     )
 
 

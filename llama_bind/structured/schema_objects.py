@@ -48,9 +48,10 @@ def _one(rules: Rules, shape: Objects) -> Expr:
                 return NEVER
             continue
         items.append((seq(text(quoted(name)), rules.colon, rules.value(wanted)), needed))
-    others = _others(rules, shape, allowed, names, None) if rest else NEVER
     count = sum(needed for _, needed in items)
     least = max(0, shape.least - count)
+    named = rules.members == "named" and _names_all(shape) and least <= len(items) - count
+    others = _others(rules, shape, allowed, names, None, by_pattern=named) if rest else NEVER
     most = None if shape.most is None else shape.most - count
     if most is not None and most < 0:
         return NEVER
@@ -99,11 +100,30 @@ def _names(shape: Objects, allowed: Sequence[Strings]) -> tuple[list[str], bool]
     return list(names), True
 
 
-def _others(rules: Rules, shape: Objects, allowed: tuple[Strings, ...], names: list[str], special: Some | None) -> Expr:
-    """A member whose name is none of `names`; where `special` is one, a member that is meant by it."""
+def _names_all(shape: Objects) -> bool:
+    """Whether it names members, and says nothing about those that it does not name."""
+    silent = all(group.others is None for group in shape.groups) and not shape.keys and not shape.some
+    return silent and any(group.listed for group in shape.groups)
+
+
+def _others(
+    rules: Rules,
+    shape: Objects,
+    allowed: tuple[Strings, ...],
+    names: list[str],
+    special: Some | None,
+    *,
+    by_pattern: bool = False,
+) -> Expr:
+    """A member whose name is none of `names`; where `special` is one, a member that is meant by it.
+
+    `by_pattern`: only one whose name some pattern of the shape matches.
+    """
     patterns = list(dict.fromkeys(languages for group in shape.groups for languages, _ in group.patterns))
     options = []
     for has in _kinds(tuple(patterns)):
+        if by_pattern and not has:
+            continue
         lacks = [pattern for pattern in patterns if pattern not in has]
         wanted: Demand = () if special is None else special.value
         for group in shape.groups:

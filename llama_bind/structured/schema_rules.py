@@ -29,11 +29,12 @@ class Rules:
     Args:
         expander: Of its document.
         prefix: Begins all names.
-        whitespace: See `compile_schema`.
+        whitespace, members: See `compile_schema`.
     """
 
-    def __init__(self, expander: Expander, prefix: str, whitespace: str) -> None:
+    def __init__(self, expander: Expander, prefix: str, whitespace: str, members: str) -> None:
         self.expander = expander
+        self.members = members
         self.grammar = Grammar(prefix)
         self.leaves = Leaves(self.grammar)
         self.raw: list[str] = []

@@ -171,12 +171,14 @@ class Group:
     """What one place says about members: of these names, of names with these patterns, and of all others.
 
     `others` is None where it says nothing about others. `seen`: whether it counts for unevaluatedProperties.
+    `listed`: whether it has a list of names (``properties``), which may be empty.
     """
 
     names: tuple[tuple[str, Demand], ...] = ()
     patterns: tuple[tuple[tuple[Language, ...], Demand], ...] = ()
     others: Demand | None = None
     seen: bool = True
+    listed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

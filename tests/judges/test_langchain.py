@@ -15,17 +15,19 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests
-from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from llama_bind import Llama
 from llama_bind.errors import InputError, UnknownOptionError, UnsupportedError
 from llama_bind.hub import resolve_model
 from llama_bind.integrations.langchain import ChatLlamaBind, LlamaBindEmbeddings
+from tests.judges import wanted
 from tests.judges.conftest import MODEL
+from tests.judges.wanted import Person
 from tests.llamas import shared
 
 QUESTION = "What is the capital of France?"
+weather = tool(wanted.weather)
 
 
 @functools.cache
@@ -126,23 +128,10 @@ class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
 # -- what they do not ask for ------------------------------------------------------------------------------------------
 
 
-class Person(BaseModel, extra="forbid"):
-    """A person."""
-
-    name: str = Field(max_length=20)
-    age: int = Field(ge=0, le=120)
-
-
 class City(TypedDict):
     """A city."""
 
     country: Literal["France", "Italy"]
-
-
-@tool
-def weather(city: Literal["Paris", "Rome"]) -> str:
-    """The weather in a city."""
-    return f"sunny in {city}"
 
 
 def test_the_text_is_that_of_the_model_itself() -> None:

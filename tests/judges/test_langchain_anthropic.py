@@ -10,22 +10,12 @@ import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
-from pydantic import BaseModel, Field
+
+from tests.judges import wanted
+from tests.judges.wanted import Person
 
 QUESTION = "What is the capital of France?"
-
-
-class Person(BaseModel, extra="forbid"):
-    """A person."""
-
-    name: str = Field(max_length=20)
-    age: int = Field(ge=0, le=120)
-
-
-@tool
-def weather(city: Literal["Paris", "Rome"]) -> str:
-    """The weather in a city."""
-    return f"sunny in {city}"
+weather = tool(wanted.weather)
 
 
 def chat_of(base: str, **options: Any) -> ChatAnthropic:

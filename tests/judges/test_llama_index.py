@@ -13,23 +13,17 @@ from llama_index.core import Document, Settings, VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, ThinkingBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from llama_bind import Llama
 from llama_bind.errors import InputError, UnknownOptionError, UnsupportedError
 from llama_bind.hub import resolve_model
 from llama_bind.integrations.llama_index import LlamaBind, LlamaBindEmbedding
 from tests.judges.conftest import MODEL
+from tests.judges.wanted import Person
 
 QUESTION = ChatMessage(role="user", content="What is the capital of France?")
 BEGINNING = "The capital of France is"
-
-
-class Person(BaseModel, extra="forbid"):
-    """A person."""
-
-    name: str = Field(max_length=20)
-    age: int = Field(ge=0, le=120)
 
 
 class Place(BaseModel, extra="forbid"):

@@ -13,17 +13,12 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
+
+from tests.judges.wanted import Person
 
 QUESTION = "What is the capital of France?"
 BEGINNING = "The capital of France is"
-
-
-class Person(BaseModel, extra="forbid"):
-    """A person."""
-
-    name: str = Field(max_length=20)
-    age: int = Field(ge=0, le=120)
 
 
 def like(api: str, **options: Any) -> OpenAILike:

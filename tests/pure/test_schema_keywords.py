@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from llama_bind.structured import schema_numbers
 from llama_bind.structured.schema import compile_schema
@@ -61,7 +62,7 @@ CASES: list[tuple[Any, list[str], list[str]]] = [
     ),
     (
         {"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}, "required": ["b"]},
-        ['{"a": 1, "b": 2}', '{"b": 2}', '{"b": 2, "c": 3}'],
+        ['{"a": 1, "b": 2}', '{"b": 2}'],
         ['{"a": 1}', '{"b": 2, "a": 1}', '{"a": "x", "b": 1}', '{"b": 1, "\\u0061": "x"}'],
     ),
     (
@@ -152,6 +153,46 @@ def test_texts(schema: Any, taken: list[str], refused: list[str]) -> None:
     matcher = matcher_of(schema)
     assert [text for text in taken if not accepts(matcher, text)] == []
     assert [text for text in refused if accepts(matcher, text)] == []
+
+
+OBJECT = {"type": "object", "properties": {"a": {"type": "integer"}}}
+MORE = '{"a": 1, "x": 2}'
+
+
+@pytest.mark.parametrize(
+    ("schema", "taken", "refused"),
+    [
+        (OBJECT, ["{}", '{"a": 1}'], [MORE, '{"x": 2}']),
+        ({"anyOf": [OBJECT, {"type": "null"}]}, ["null", '{"a": 1}'], [MORE]),
+        ({"type": "array", "items": OBJECT}, ['[{"a": 1}, {}]'], [f"[{MORE}]"]),
+        ({"allOf": [OBJECT, {"properties": {"b": {}}}], "type": "object"}, ['{"a": 1, "b": 2}'], [MORE]),
+        ({**OBJECT, "required": ["x"]}, [MORE], ['{"a": 1, "x": 2, "y": 3}', "{}"]),
+        ({**OBJECT, "dependentRequired": {"a": ["x"]}}, ["{}", MORE], ['{"a": 1}', '{"y": 1}']),
+        ({**OBJECT, "patternProperties": {"^x": {}}}, [MORE, '{"x": 2}'], ['{"a": 1, "y": 2}']),
+        ({**OBJECT, "minProperties": 1}, ['{"a": 1}'], ["{}", MORE]),
+        ({"type": "object", "properties": {}}, ["{}"], [MORE]),
+        # Silence about others it is not, or others must be there:
+        ({**OBJECT, "additionalProperties": True}, [MORE], []),
+        ({**OBJECT, "additionalProperties": {"type": "integer"}}, [MORE], ['{"x": "y"}']),
+        ({**OBJECT, "unevaluatedProperties": True}, [MORE], []),
+        ({**OBJECT, "propertyNames": {"maxLength": 1}}, [MORE], ['{"xy": 1}']),
+        ({**OBJECT, "minProperties": 2}, [MORE], ['{"a": 1}']),
+        ({"type": "array", "items": {**OBJECT, "minProperties": 2}}, [f"[{MORE}]"], ['[{"a": 1}]']),
+        ({"properties": {"a": {"type": "integer", "enum": ["x"]}}, "type": "object", "minProperties": 1},
+         ['{"x": 2}'], ["{}", '{"a": "x"}']),
+        ({"type": "object"}, [MORE], []),
+        ({"type": "object", "required": ["a"]}, [MORE], ['{"x": 2}']),
+        ({"type": "object", "not": {"required": ["b"]}}, [MORE], ['{"b": 1}']),
+        ({"type": "object", "not": {"properties": {"a": {"type": "integer"}}}}, ['{"a": "y", "x": 1}'], ['{"a": 1}']),
+    ],
+)  # fmt: skip
+def test_members_that_the_schema_does_not_name(schema: Any, taken: list[str], refused: list[str]) -> None:
+    matcher = matcher_of(schema)
+    assert [text for text in taken if not accepts(matcher, text)] == []
+    assert [text for text in refused if accepts(matcher, text)] == []
+    matcher, validator = matcher_of(schema, members="any"), Draft202012Validator(schema)
+    for text in (*taken, *refused):
+        assert accepts(matcher, text) is validator.is_valid(json.loads(text)), text
 
 
 @pytest.mark.parametrize(

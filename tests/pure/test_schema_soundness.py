@@ -17,16 +17,18 @@ from tests.schema_walks import accepts, matcher_of, walk
 
 SLOW = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
+MEMBERS = st.sampled_from(["named", "any"])
+
 
 def holds(schema: Any, text: str) -> bool:
     return bool(Draft202012Validator(in_python(schema)).is_valid(json.loads(text)))
 
 
 @SLOW
-@given(schemas, st.randoms(use_true_random=False))
-def test_random_texts_are_valid(schema: Any, chance: random.Random) -> None:
+@given(schemas, st.randoms(use_true_random=False), MEMBERS)
+def test_random_texts_are_valid(schema: Any, chance: random.Random, members: Any) -> None:
     try:
-        matcher = matcher_of(schema)
+        matcher = matcher_of(schema, members=members)
     except SchemaError:
         return
     for _ in range(4):
@@ -35,10 +37,10 @@ def test_random_texts_are_valid(schema: Any, chance: random.Random) -> None:
 
 
 @SLOW
-@given(schemas, st.lists(values, min_size=1, max_size=6))
-def test_values_that_are_let_through_are_valid(schema: Any, instances: list[Any]) -> None:
+@given(schemas, st.lists(values, min_size=1, max_size=6), MEMBERS)
+def test_values_that_are_let_through_are_valid(schema: Any, instances: list[Any], members: Any) -> None:
     try:
-        matcher = matcher_of(schema)
+        matcher = matcher_of(schema, members=members)
     except SchemaError:
         return
     for value in instances:
@@ -47,11 +49,11 @@ def test_values_that_are_let_through_are_valid(schema: Any, instances: list[Any]
 
 
 @SLOW
-@given(schemas, st.lists(values, min_size=1, max_size=6))
-def test_what_is_contradictory_has_no_values(schema: Any, instances: list[Any]) -> None:
+@given(schemas, st.lists(values, min_size=1, max_size=6), MEMBERS)
+def test_what_is_contradictory_has_no_values(schema: Any, instances: list[Any], members: Any) -> None:
     """Only a schema that nothing meets is refused for that."""
     try:
-        matcher_of(schema)
+        matcher_of(schema, members=members)
     except SchemaError as error:
         if not error.keyword:
             assert not any(holds(schema, json.dumps(value)) for value in instances)
@@ -69,12 +71,12 @@ def test_any_whitespace(schema: Any, chance: random.Random, whitespace: Any) -> 
 
 
 @SLOW
-@given(schemas, st.lists(values, min_size=1, max_size=6))
-def test_not_strict_is_never_narrower(schema: Any, instances: list[Any]) -> None:
+@given(schemas, st.lists(values, min_size=1, max_size=6), MEMBERS)
+def test_not_strict_is_never_narrower(schema: Any, instances: list[Any], members: Any) -> None:
     """What is let through in strict use is let through when a part may be left out, too."""
     try:
-        strict = matcher_of(schema)
-        lenient = matcher_of(schema, strict=False)
+        strict = matcher_of(schema, members=members)
+        lenient = matcher_of(schema, strict=False, members=members)
     except SchemaError:
         return
     for value in instances:

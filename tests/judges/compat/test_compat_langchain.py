@@ -76,7 +76,7 @@ def test_tools_and_structured_output(chat: Any) -> None:
     assert called.tool_calls[0]["name"] == "weather"
     assert isinstance(called.tool_calls[0]["args"]["city"], str)
 
-    class City(BaseModel):
+    class City(BaseModel, extra="forbid"):
         """A city."""
 
         name: str = Field(max_length=20)

@@ -113,10 +113,13 @@ def test_tools_and_schemas(model: Any) -> None:
 
     class Dog(BaseModel):
         name: Literal["Rex", "Bella"]
-        age: int
+        age: Literal[1, 2, 3]
 
     found = json.loads(model.prompt("Invent a dog.", schema=Dog, options=options(max_tokens=60)).text())
     assert found["name"] in ("Rex", "Bella")
+    short = llm.schema_dsl("friendly bool")
+    found = json.loads(model.prompt("Invent a dog.", schema=short, options=options(max_tokens=60)).text())
+    assert found.keys() == {"friendly"}, "only what is named"
 
 
 def test_asynchronous(model: Any) -> None:
