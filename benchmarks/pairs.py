@@ -55,10 +55,11 @@ class Result:
 
 
 def run(benchmark: Benchmark, settings: Settings, limits: Limits, progress: Progress) -> Result:
-    """Warm each side up once, then measure pairs; which side goes first alternates."""
+    """Warm each side up once where asked, then measure pairs; which side goes first alternates."""
     sides: tuple[SideName, ...] = ("ours",) if benchmark.theirs is None else ("ours", "theirs")
-    for side in sides:
+    for side in sides if benchmark.warm else ():
         measure(benchmark, side, settings)
+        progress(f"{benchmark.name} {side}: warmed up")
     found: dict[SideName, list[Measurement]] = {side: [] for side in sides}
     disturbed = 0
     repeats = benchmark.repeats or limits.repeats

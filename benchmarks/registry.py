@@ -116,6 +116,8 @@ class Benchmark:
         goal: None where the number is for information.
         repeats: Processes per side where the usual number does not fit.
         counts: The values are numbers of things, and 0 is one of them.
+        warm: Each side is measured once beforehand, to no account. Not where that takes minutes and begins by itself
+            with work that is not counted.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Benchmark:
     goal: Goal | None = None
     repeats: int | None = None
     counts: bool = False
+    warm: bool = True
 
     def side(self, name: SideName) -> Callable[[Settings], Measurement]:
         """The function that measures a side.

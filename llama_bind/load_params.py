@@ -28,7 +28,7 @@ CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "
 MAX_DRAFT = 31
 """Most tokens that can be guessed at once: with the token before them they are what one step checks."""
 
-DEFAULT_STEP_TARGET = 0.25
+DEFAULT_STEP_TARGET = 0.1
 """Seconds; see docs/performance.md for what it trades."""
 
 

@@ -50,9 +50,10 @@ class Storm:
         alive = sum(thread.is_alive() for thread in self._threads)
         assert not alive, f"{alive} requests never ended"
 
-    def kill(self, pid: Callable[[], int | None]) -> float:
-        """Kill the engine under load; gives the seconds until the next answer was whole."""
+    def kill(self, pid: Callable[[], int | None], busy: Callable[[], bool] = lambda: True) -> float:
+        """Kill the engine under load, and while it is `busy`; gives the seconds until the next answer was whole."""
         self.served(len(self._threads))
+        self._until(busy)
         before = pid()
         while before is None:
             time.sleep(0.01)

@@ -79,5 +79,6 @@ BENCHMARKS = (
         server,
         Goal("least", N_REQUESTS),
         counts=True,
+        warm=False,
     ),
 )

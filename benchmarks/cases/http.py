@@ -140,7 +140,7 @@ def _case(
     name: str, title: str, unit: str, at_once: int, bodies: Bodies, value: Value, goal: Goal, *, peer: bool = False
 ) -> Benchmark:
     side = functools.partial(_side, at_once=at_once, bodies=bodies, value=value, schema="schema" in name)
-    return Benchmark(name, title, unit, side(_ours), side(_peer if peer else _llama_server), goal=goal)
+    return Benchmark(name, title, unit, side(_ours), side(_peer if peer else _llama_server), goal=goal, warm=False)
 
 
 def _loads(at_once: int) -> Bodies:

@@ -39,5 +39,6 @@ BENCHMARKS = (
         together,
         one_by_one,
         Goal("share", 1 / 3),
+        warm=False,
     ),
 )

@@ -74,5 +74,6 @@ BENCHMARKS = (
         ours,
         goal=Goal("value", 1.01),
         repeats=1,
+        warm=False,
     ),
 )

@@ -14,11 +14,14 @@ LEAST = 8
 """Tokens of texts to embed that every step may compute, or they would never end under a target that cannot be met."""
 FIRST = 32
 """Tokens of a step while nothing is known yet."""
-WORTH = 64
-"""Prompt tokens below which a step is better left to those that decode, and its time saved for a later one.
+STEADY = 8
+"""Prompt tokens that are computed step by step where every step pays for so many: gaps are then all alike."""
+WORTH = 65
+"""Prompt tokens for which time is saved up where no step pays for `STEADY`: few steps are long, and most undisturbed.
 
-llama.cpp's attention on a CPU works on 64 tokens at once; fewer cost up to three times as much each, and every
-computation of prompt tokens beside decoding ones passes over all weights once more.
+Every computation of prompt tokens beside decoding ones passes over all weights once more. Where every text has memory
+of its own llama.cpp computes the first of them together with the decoding ones, and ggml's own attention, for 64 tokens
+at once, takes up to three times as long for each of fewer.
 """
 LEAST_SHARE = 0.25
 """Prompts get at least so much time for every second of decoding, whatever the target."""
@@ -30,7 +33,8 @@ SLOW, FAST = 0.1, 0.5
 class StepBudget:
     """Keeps steps near `target` seconds, on the average, while anything decodes.
 
-    What a step leaves of its target is saved up until it pays for `WORTH` prompt tokens (or for all that are wanted).
+    What a step leaves of its target goes to prompts at once where it pays for `STEADY` of their tokens (or for all that
+    are wanted); else it is saved up until it pays for `WORTH`.
     Where more texts wait for their prompts than for their next token, the many go before the few: the prompts get
     most of the time. They get it one after another, the first ones whole: computed all at once they would all be as
     late as the last.
@@ -68,7 +72,7 @@ class StepBudget:
         if self._token is None:
             return min(FIRST * max(len(wanted) // n_decoding, 1), self.most)
         fitting = min(int(max(self._saved, self._crowd) / self._token), self.most, total)
-        return whole(fitting, wanted) if fitting >= min(WORTH, total, self.most) else 0
+        return whole(fitting, wanted) if fitting >= min(self._least(n_decoding), total, self.most) else 0
 
     def embed_tokens(self, n_decoding: int) -> int:
         """Tokens of texts to embed, which are computed in a step of their own between two others."""
@@ -92,10 +96,18 @@ class StepBudget:
             before = each if self._token is None else self._token
             self._token = max(before + FAST * (each - before), 1e-7)
         if n_decoding and self.target is not None:
-            self._save(self.target, self._decoding(n_decoding), max(added - self._crowd, 0.0))
+            self._save(self._decoding(n_decoding), max(added - self._crowd, 0.0))
 
-    def _save(self, target: float, decoding: float, added: float) -> None:
-        left = max(target - decoding, LEAST_SHARE * decoding)
+    def _least(self, n_decoding: int) -> int:
+        """Prompt tokens that a step computes at least, if any."""
+        return STEADY if self._left(self._decoding(n_decoding)) >= STEADY * (self._token or 0.0) else WORTH
+
+    def _left(self, decoding: float) -> float:
+        """Seconds that a step which takes `decoding` by itself leaves to prompts."""
+        return max((self.target or 0.0) - decoding, LEAST_SHARE * decoding)
+
+    def _save(self, decoding: float, added: float) -> None:
+        left = self._left(decoding)
         chunk = WORTH * (self._token or 0.0)
         # No more is kept, or owed, than one step uses: a long pause is no reason for a burst.
         most = left + chunk

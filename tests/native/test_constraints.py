@@ -18,6 +18,7 @@ import pytest
 
 from llama_bind import AsyncLlama, Llama, LlamaGrammar
 from llama_bind.errors import GrammarError, InputError
+from tests.core_helpers import model_file
 from tests.llamas import at_once, shared, tiny
 
 SCHEMA = {
@@ -315,6 +316,25 @@ def test_guesses_change_nothing(draft: Any) -> None:
                 given = {"seed": seed, "temperature": 1.2, "max_tokens": 80, **options}
                 assert choice(llm, "abcabd abcabe", **given) == choice(llm, "abcabd abcabe", n_draft=0, **given)
         assert llm.engine.stats.drafted_tokens > 0
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_guesses_of_a_second_model_change_nothing(unified: bool) -> None:
+    """Several texts at once, some held to a form and some free; forced tokens reach the draft model too."""
+    free: list[dict[str, Any]] = [{}, {"min_tokens": 5}]
+    calls: list[dict[str, Any]] = [
+        {"prompt": f"abcabd {seed}", "seed": seed, "temperature": heat, "max_tokens": 60, **options}
+        for seed, heat in enumerate((0.0, 1.2))
+        for options in [*HELD, *free, {"regex": "(abcabd|abcabe){20}"}]
+    ]
+    size: dict[str, Any] = {"n_seq_max": 4, "n_ctx": 512, "kv_unified": unified}
+    with tiny(**size) as plain:
+        wanted = together(plain, calls)
+    with tiny(**size, draft_model=str(model_file("llama"))) as llm:
+        assert together(llm, calls) == wanted
+        assert together(llm, calls) == wanted, "on the prefixes that the first round left"
+        stats = llm.engine.stats
+        assert stats.accepted_tokens > 20
 
 
 def test_guesses_that_would_be_refused_are_not_computed() -> None:

@@ -72,6 +72,31 @@ def test_nothing_changes_and_right_guesses_hold(kind: str, n_extra: int, unified
             assert held == drafted > 40
 
 
+@pytest.mark.parametrize("kind", ["exact", "state", "random"])
+def test_texts_held_to_a_form_are_the_same(kind: str) -> None:
+    """Tokens that a form forces come without having been guessed; the layers meet their states all the same."""
+    forms: list[dict[str, Any]] = [
+        {"regex": "(one two|one three){3,9}"},
+        {"choice": ["yes", "no", "maybe not at all"]},
+        {"json_schema": {"type": "object", "properties": {"a long name of a member": {"type": "boolean"}}}},
+        {},
+    ]
+    work = [
+        (prompt, {"max_tokens": 40, "seed": seed, "temperature": heat, **form})
+        for form in forms
+        for seed, (prompt, heat) in enumerate(zip(PROMPTS, (0.0, 1.2, 0.9, 0.0), strict=True))
+    ]
+
+    def made(llm: Llama) -> list[Any]:
+        with ThreadPoolExecutor(8) as pool:
+            found = [r["choices"][0] for _ in range(2) for r in pool.map(lambda w: llm(w[0], **w[1]), work)]
+        return [(one["text"], one["finish_reason"]) for one in found]
+
+    with opened(kind) as plain, opened(kind, draft_model="mtp") as llm:
+        assert made(llm) == made(plain)
+        assert llm.engine.stats.drafted_tokens > 20
+
+
 def test_a_long_prompt_and_a_shift_of_the_context() -> None:
     text = "one two three four five six seven eight nine ten " * 8
     with opened(n_ctx=1024, n_batch=64, draft_model="mtp") as llm, opened(n_ctx=1024, n_batch=64) as plain:

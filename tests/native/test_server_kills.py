@@ -27,9 +27,9 @@ def test_a_killed_engine_costs_only_what_it_computed() -> None:
     with tiny(file={"n_ctx_train": 512}, **options) as llm:
         engine = llm.engine
         assert isinstance(engine, EngineProcess)
-        with listening(app_of(llm)) as port, Storm(f"http://127.0.0.1:{port}", CLIENTS, 40) as storm:
+        with listening(app_of(llm)) as port, Storm(f"http://127.0.0.1:{port}", CLIENTS, 400) as storm:
             for _ in range(KILLS):
-                storm.kill(lambda: engine.process_id)
+                storm.kill(lambda: engine.process_id, busy=lambda: engine.stats.running > 0)
             storm.served(2 * CLIENTS)
         assert storm.wrong == []
         assert engine.restarts == KILLS

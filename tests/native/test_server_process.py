@@ -27,8 +27,8 @@ from tests.servers import GREEDY, app_of, get, listening, with_client
 STREAMS = 200
 
 
-def far(**options: Any) -> Llama:
-    return tiny(engine_process=True, n_ctx=2048, file={"n_ctx_train": 2048}, **options)
+def far(n_ctx: int = 2048, **options: Any) -> Llama:
+    return tiny(engine_process=True, n_ctx=n_ctx, file={"n_ctx_train": n_ctx}, **options)
 
 
 def test_two_hundred_open_streams_are_all_served() -> None:
@@ -52,7 +52,7 @@ def test_two_hundred_open_streams_are_all_served() -> None:
 
 
 def test_a_killed_engine_is_a_503_and_those_that_wait_are_served() -> None:
-    with far(n_seq_max=1) as llm, listening(app_of(llm)) as port:
+    with far(n_ctx=32768, n_seq_max=1) as llm, listening(app_of(llm)) as port:
         engine = llm.engine
         assert isinstance(engine, EngineProcess)
         url = f"http://127.0.0.1:{port}/v1/completions"
@@ -61,7 +61,7 @@ def test_a_killed_engine_is_a_503_and_those_that_wait_are_served() -> None:
         def ask(name: str, n: int) -> None:
             answers[name] = httpx.post(url, json={"prompt": "x", "max_tokens": n, **GREEDY}, timeout=120)
 
-        threads = [threading.Thread(target=ask, args=("runs", 2000))]
+        threads = [threading.Thread(target=ask, args=("runs", 32000))]
         threads[0].start()
         while llm.stats.running < 1:
             time.sleep(0.01)

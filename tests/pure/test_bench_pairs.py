@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Fake:
     def measure(self, benchmark: Benchmark, side: SideName, settings: Settings) -> Measurement:
         assert settings == SETTINGS
         assert side in ("ours", "theirs")
-        assert benchmark in (BOTH, ALONE)
+        assert benchmark.name in (BOTH.name, ALONE.name)
         self.order.append(side)
         value, extras = 99.0 if side == "ours" else 100.0, {"count": float(len(self.order))}
         return Measurement(value, extras, self.notes[side], self.outputs[side])
@@ -56,7 +57,14 @@ def test_sides_take_turns_and_the_first_of_each_only_warms_up(monkeypatch: pytes
     assert result.met is True
     # medians: ours were the 3rd, 6th and 7th process
     assert result.extras == {"count": 6.0, "count (theirs)": 5.0}
-    assert len(told) == 6
+    assert len(told) == 8
+    assert [line.endswith("warmed up") for line in told] == [True] * 2 + [False] * 6
+
+
+def test_what_warms_up_by_itself_is_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(monkeypatch)
+    run(dataclasses.replace(BOTH, warm=False), SETTINGS, QUIET, lambda _: None)
+    assert fake.order == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
 
 
 def test_one_side_alone_and_its_own_number_of_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llama_bind.engine.budget import FIRST, LEAST_SHARE, WORTH, StepBudget
+from llama_bind.engine.budget import FIRST, LEAST_SHARE, STEADY, WORTH, StepBudget
 
 
 def test_nothing_is_held_back_while_nobody_decodes_or_without_a_target() -> None:
@@ -31,7 +31,7 @@ def test_steps_come_to_take_what_was_asked_for_on_the_average(base: float, token
     later = steps(budget, base=base, token=token, n=2000)
     mean = sum(seconds for _, seconds in later) / len(later)
     assert mean == pytest.approx(max(0.1, base * (1 + LEAST_SHARE)), rel=0.05)
-    assert all(count == 0 or count >= WORTH for count, _ in later), "small computations are wasteful"
+    assert all(count == 0 or count >= STEADY for count, _ in later), "small computations are wasteful"
 
 
 def test_nineteen_steps_in_twenty_are_undisturbed_where_the_target_leaves_little() -> None:
@@ -40,6 +40,14 @@ def test_nineteen_steps_in_twenty_are_undisturbed_where_the_target_leaves_little
     taken = steps(budget, base=0.032, token=0.007, n=600)[100:]
     slow = [seconds for count, seconds in taken if count]
     assert 0 < len(slow) < 0.05 * len(taken)
+
+
+def test_steps_are_all_alike_where_each_pays_for_some_tokens() -> None:
+    budget = StepBudget(0.1, 512)
+    budget.observe(4, 0, 0.02)
+    taken = steps(budget, base=0.02, token=0.0025)[20:]
+    assert {count for count, _ in taken} <= set(range(STEADY, WORTH))
+    assert max(seconds for _, seconds in taken) <= 1.1 * 0.1
 
 
 def test_it_starts_carefully_and_never_stops_altogether() -> None:

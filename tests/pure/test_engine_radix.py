@@ -86,7 +86,10 @@ def test_the_tree_agrees_with_comparing_everything(seed: int) -> None:
             assert whole == (len(held[holder][0]) == depth), "whether a path ends there"
         assert best == want
         assert depths == sorted(depths, reverse=True)
-        assert {h: tree.length(h) for h in held if held[h][0]} == {h: len(p) for h, (p, _) in held.items() if p}
+        lengths = {h: len(held[h][0]) if h in held else 0 for h in range(8)}
+        assert {h: tree.length(h) for h in range(8)} == lengths
+        assert [h in tree for h in range(8)] == [n > 0 for n in lengths.values()]
+        assert len(tree) == sum(n > 0 for n in lengths.values())
 
 
 def test_shared_cells_count_once() -> None:
@@ -128,6 +131,7 @@ def test_the_ledger_agrees_with_counting_cells_one_by_one(seed: int) -> None:
                 keep = rng.randint(0, len(slots[source]))
                 slots[slot] = slots[source][:keep]
                 ledger.share(source, slot, keep)
+                assert ledger.length(slot) == keep
         ledger.set(slot, len(slots[slot]))
         assert ledger.used == len({id(c) for held in slots.values() for c in held})
         some = rng.sample(range(5), 2)

@@ -267,6 +267,7 @@ def test_embeddings_and_text_run_side_by_side() -> None:
     text, embed = scheduler.plans()
     assert (text.embed, embed.embed) == (False, True)
     assert [c.output for c in embed.chunks] == ["all"]
+    assert [only(scheduler.plans(0, most)).n_tokens for most in (3, 100)] == [3, 8], "at most what it may, and a batch"
 
 
 def test_whole_texts_are_computed_in_one_step() -> None:
@@ -291,6 +292,64 @@ def test_a_shared_beginning_takes_its_cells_once() -> None:
     admit(scheduler, *(sequence([1] * 99 + [i], i, limit=104) for i in (2, 3, 4)))
     assert len(scheduler.running) == 4, "100 cells shared by four, not 400"
     assert scheduler.spare_cells == 50
+
+
+def test_a_text_starts_only_where_its_cells_fit_beside_those_that_run() -> None:
+    for cells, started in ((66, 1), (67, 2)):  # 40 held, 1 and 20 to compute, half of the 12 that both may still write
+        scheduler = Scheduler(n_slots=2, budget=64, cells=cells)
+        admit(scheduler, sequence([1] * 40, limit=43))
+        compute(scheduler)
+        scheduler._caution = 0.5
+        admit(scheduler, sequence([2] * 20, 1, limit=30))
+        assert len(scheduler.running) == started, cells
+
+
+@pytest.mark.parametrize(("cells", "started"), [(85, 2), (84, 1)])
+def test_a_beginning_that_is_remembered_is_counted_once(cells: int, started: int) -> None:
+    scheduler = Scheduler(n_slots=3, budget=64, cells=cells)
+    scheduler.restore(0, [1] * 30)
+    admit(scheduler, sequence([2] * 40, limit=42))
+    compute(scheduler)
+    scheduler._caution = 0.0
+    admit(scheduler, sequence([1] * 30 + [3] * 14, 1, limit=45))  # 40 + 1 that run, 30 + 14
+    assert len(scheduler.running) == started
+
+
+def test_a_start_that_kept_less_than_was_hoped_holds_less() -> None:
+    """A saved state may be gone, or damaged, when it is to be loaded."""
+    scheduler = Scheduler(n_slots=2, budget=64, cells=100)
+    scheduler.restore(0, [1] * 40)
+    wanted = sequence([1] * 40 + [2], limit=60)
+    scheduler.add(wanted)
+    admission = scheduler.next_admission()
+    assert admission is not None
+    assert admission.keep == 40
+    scheduler.start(admission, 0)
+    assert (scheduler.cells_used, wanted.n_computed) == (0, 0)
+
+
+def test_what_streams_of_their_own_hold_is_counted_running_or_remembered() -> None:
+    scheduler = Scheduler(n_slots=2, budget=64)
+    scheduler.restore(1, [5] * 7)
+    admit(scheduler, sequence([1] * 20, limit=30))
+    compute(scheduler)
+    assert scheduler.cells_used == 27
+
+
+def test_a_stream_that_starts_away_from_the_others_is_brought_beside_them() -> None:
+    scheduler = Scheduler(n_slots=4, budget=64)
+    scheduler.restore(3, [7] * 50)
+    admit(scheduler, sequence([1] * 5))
+    compute(scheduler)
+    assert scheduler.next_move() is None, "one alone lies where it lies"
+    (admission,) = admit(scheduler, sequence([7] * 50 + [8], 1))
+    assert abs(scheduler.running[0].slot - admission.slot) > 1
+    compute(scheduler)
+    move = scheduler.next_move()
+    assert move is not None
+    scheduler.moved(move)
+    assert abs(scheduler.running[0].slot - scheduler.running[1].slot) == 1
+    assert scheduler.next_move() is None
 
 
 def test_when_cells_run_out_the_youngest_of_the_lowest_priority_goes_back_and_comes_again() -> None:
