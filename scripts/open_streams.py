@@ -20,6 +20,9 @@ import httpx
 
 from scripts.served import Served, Usage, served
 
+OPTIONS = ("--n_ctx", "1024", "--cache-ram-bytes", "16000000")
+"""The cache in host memory is small: it is full beforehand, and its growth is not taken for that of the streams."""
+
 
 @dataclasses.dataclass
 class Stream:
@@ -41,7 +44,7 @@ def main() -> int:
     parser.add_argument("--allow-mb", type=float, default=64.0, help="Growth that counts as flat.")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="Of the server, after --.")
     given = parser.parse_args()
-    with served(given.model, ["--n_ctx", "1024", *given.options]) as server:
+    with served(given.model, [*OPTIONS, *given.options]) as server:
         wrong = asyncio.run(_run(server, given.streams, given.tokens, given.allow_mb * 1e6))
     for line in wrong:
         print(f"WRONG: {line}")
@@ -52,7 +55,7 @@ def main() -> int:
 async def _run(server: Served, count: int, tokens: int, allowed: float) -> list[str]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=server.base, timeout=600, limits=limits) as client:
-        await asyncio.gather(*(_stream(client, -1 - i, 8) for i in range(16)))  # what is made once is there then
+        await asyncio.gather(*(_stream(client, -1 - i, tokens) for i in range(16)))  # what is made once is there then
         before = server.usage()
         most = dict(before)
         watching = asyncio.ensure_future(_watch(server, most))

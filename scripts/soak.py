@@ -61,6 +61,7 @@ async def _soak(server: Served, seconds: float, workers: int, seed: int, allowed
     rng, done, wrong = random.Random(seed), collections.Counter[str](), list[str]()
     rests: list[Rest] = []
     begun = time.monotonic()
+    await _fill(server)
     print(f"{'s':>6} {'requests':>9}   {'server: MB':>11} {'files':>6} {'threads':>8}   {'engine: MB':>11} ...")
     while (time.monotonic() - begun < seconds or len(rests) < FEWEST_RESTS) and len(wrong) < MOST_WRONG:
         await _phase(server, min(phase, max(1.0, begun + seconds - time.monotonic())), workers, rng, done, wrong)
@@ -75,6 +76,16 @@ async def _soak(server: Served, seconds: float, workers: int, seed: int, allowed
             break
     print(", ".join(f"{name} {count}" for name, count in sorted(done.items())))
     return [*wrong[:MOST_WRONG], *leaks(rests, allowed), *_log(server.said())]
+
+
+async def _fill(server: Served) -> None:
+    """Every slot once to its end: a context takes its memory as it is used for the first time, which is no leak."""
+    async with httpx.AsyncClient(base_url=server.base, timeout=300) as client:
+        slots = (await client.get("/slots")).json()
+        bodies = [{"prompt": [5 + i] * (slot["n_ctx"] - 8), "max_tokens": 4} for i, slot in enumerate(slots)]
+        answers = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
+    for answer in answers:
+        answer.raise_for_status()
 
 
 async def _phase(

@@ -44,6 +44,8 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
         assert names == ["llama_cpp/__init__.py"]
         metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
         assert "Requires-Dist: llama-bind" in archive.read(metadata).decode()
+        license = next(name for name in archive.namelist() if name.endswith("/licenses/LICENSE"))
+        assert archive.read(license) == (ROOT / "LICENSE").read_bytes()
 
 
 def test_it_is_not_built_where_the_original_is(tmp_path: Path) -> None:
@@ -60,4 +62,4 @@ def test_its_source_distribution_is_whole(tmp_path: Path) -> None:
     (archive,) = tmp_path.iterdir()
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    assert names == {"PKG-INFO", "README.md", "llama_cpp/__init__.py", "pyproject.toml", "refusing.py"}
+    assert names == {"LICENSE", "PKG-INFO", "README.md", "llama_cpp/__init__.py", "pyproject.toml", "refusing.py"}
