@@ -120,6 +120,8 @@ class Keeper:
 
     def _put(self, slot: int, tokens: Tokens, salt: bytes) -> None:
         assert self.store is not None
+        if not self.store.takes(len(tokens), self._runner.state_size(slot)):
+            return
         state = self._runner.save(slot)
         entry = None if state is None else self.store.put(tokens, salt, state)
         if entry is not None:

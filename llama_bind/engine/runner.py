@@ -19,7 +19,7 @@ from llama_bind.core.context import Context
 from llama_bind.core.pulse import Pulse
 from llama_bind.core.sampler import Sampler
 from llama_bind.core.sampler_draw import Drawer
-from llama_bind.core.state import exchange_seqs, fingerprint, load_seq_state, save_seq_state
+from llama_bind.core.state import exchange_seqs, fingerprint, load_seq_state, save_seq_state, seq_state_size
 from llama_bind.core.stepper import Stepper
 from llama_bind.engine.constraint import Constraint, ConstraintMaker
 from llama_bind.engine.drawing import Drawing
@@ -140,6 +140,10 @@ class Runner:
     def clear(self, slot: int) -> None:
         """Forget all that a slot holds."""
         self.context.memory.seq_rm(slot, -1, -1)
+
+    def state_size(self, slot: int) -> int:
+        """Bytes that `save` gives; 0 where it gives none."""
+        return seq_state_size(self.context, slot) if self.context.memory.exists else 0
 
     def save(self, slot: int) -> bytes | None:
         """What the memory holds of a slot; None where that is only on its way (a stream that is copied in the next

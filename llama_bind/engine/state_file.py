@@ -25,7 +25,9 @@ __all__ = [
     "TEMPORARY",
     "BadStateFileError",
     "Entry",
+    "entry_cost",
     "entry_of",
+    "file_size",
     "read_entry",
     "read_state",
     "salt_label",
@@ -67,12 +69,22 @@ class Entry:
     @property
     def cost(self) -> int:
         """Bytes in memory."""
-        return self.n_bytes + self.tokens.nbytes
+        return entry_cost(len(self.tokens), self.n_bytes)
 
     @property
     def file_size(self) -> int:
         """Bytes on disk."""
-        return _HEADER.size + _CHECKSUM + self.cost
+        return file_size(self.cost)
+
+
+def entry_cost(n_tokens: int, n_bytes: int) -> int:
+    """Bytes in memory of an entry of so many tokens and bytes of state."""
+    return n_bytes + _WORD * n_tokens
+
+
+def file_size(cost: int) -> int:
+    """Bytes on disk of what takes `cost` bytes in memory."""
+    return _HEADER.size + _CHECKSUM + cost
 
 
 def salt_label(salt: str | None, key: bytes = SALT_KEY) -> bytes:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy.typing as npt
 
 from llama_bind.engine.disk_store import DiskStore
-from llama_bind.engine.state_file import Entry, entry_of
+from llama_bind.engine.state_file import Entry, entry_cost, entry_of, file_size
 
 __all__ = ["HostStore", "StoreStats", "TieredStore"]
 
@@ -138,6 +138,13 @@ class TieredStore:
         lost = any(old.key == entry.key for old in gone)
         self._tell([old for old in gone if known or old.key != entry.key])  # of a new one nobody has heard yet
         return None if lost else entry
+
+    def takes(self, n_tokens: int, n_bytes: int) -> bool:
+        """Whether a tier is large enough for the state of so many tokens: making one takes time."""
+        cost = entry_cost(n_tokens, n_bytes)
+        if cost <= self._host.limit_bytes:
+            return True
+        return self._disk is not None and file_size(cost) <= self._disk.limit_bytes
 
     def get(self, key: str) -> bytes | None:
         """The state under a key, which counts as used now; None when it is gone. What was on disk is in memory then."""

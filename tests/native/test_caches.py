@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llama_bind import AsyncLlama, Llama, LlamaDiskCache, LlamaRAMCache
+from llama_bind.engine.runner import Runner
 from llama_bind.errors import ClosedError, InputError
 from tests.core_helpers import model_file
 from tests.llamas import tiny
@@ -60,6 +61,23 @@ def test_host_memory_keeps_what_the_context_loses(plain: list[str]) -> None:
         assert (counted.host_hits, counted.disk_hits, counted.misses) == (4, 0, 4)
         assert counted.restored == 4
         assert counted.saved >= 4
+
+
+def test_what_no_tier_is_large_enough_for_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    real = Runner.save
+
+    def counting(self: Runner, slot: int) -> bytes | None:
+        saved.append(slot)
+        return real(self, slot)
+
+    monkeypatch.setattr(Runner, "save", counting)
+    for bytes_, copies in ((2000, False), (1 << 30, True)):
+        saved.clear()
+        with one_slot(cache_ram_bytes=bytes_) as llm:
+            twice(llm)
+            assert (llm.stats.saved > 0) is copies
+        assert bool(saved) is copies
 
 
 def test_a_small_memory_gives_up_the_oldest() -> None:

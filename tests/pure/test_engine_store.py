@@ -134,6 +134,26 @@ def test_without_any_tier_nothing_is_kept() -> None:
     store.close()
 
 
+def test_what_it_takes_is_what_it_keeps(tmp_path: Path) -> None:
+    state = b"s" * 100
+    size = entry_of([1, 2], b"", 100, MARK).file_size
+    for host, disk, takes in [
+        (108, None, True), (107, None, False), (None, None, False),
+        (None, size, True), (None, size - 1, False), (107, size, True), (108, size - 1, True),
+    ]:  # fmt: skip
+        with contextlib.closing(
+            TieredStore(
+                MARK,
+                None if host is None else HostStore(host),
+                None if disk is None else DiskStore(tmp_path / str(disk), disk, MARK),
+            )
+        ) as store:
+            assert store.takes(2, 100) is takes
+            assert (store.put([1, 2], b"", state) is not None) is takes
+            store.flush()
+            assert bool(store.entries()) is takes
+
+
 def test_flush_brings_memory_to_disk(tmp_path: Path) -> None:
     label = salt_label("tenant", MARK)
     with contextlib.closing(make(tmp_path)) as store:
