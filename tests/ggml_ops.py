@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,3 +68,19 @@ def read(tensor: Any, size: int, offset: int = 0) -> np.ndarray:
     data = np.empty(size, np.uint8)
     ggml_backend_h.ggml_backend_tensor_get(tensor, data.ctypes.data, offset, size)
     return data
+
+
+def run_with_avx2(folder: Path, tests: str, which: str) -> str:
+    """What pytest prints of tests in a process whose CPU module is the one for processors with AVX2 and no AVX-512."""
+    chosen = Path(_loader.backend_module_path("CPU") or "")
+    haswell = chosen.with_name("libggml-cpu-haswell.so")
+    if not haswell.exists() or haswell == chosen:
+        pytest.skip("only one module for processors with AVX2 here")
+    for file in chosen.parent.iterdir():
+        if "ggml-cpu" not in file.name or file == haswell:
+            shutil.copy(file, folder)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", which]
+    environment = {**os.environ, "LLAMA_BIND_LIB_DIR": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout

@@ -6,8 +6,14 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && \
     defined(__AVX512VNNI__)
+#    include "kernel_avx512.h"
+#    define LB_PACKED_KERNEL
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#    include "kernel_avx2.h"
+#    define LB_PACKED_KERNEL
+#endif
 
-#include "kernel.h"
+#ifdef LB_PACKED_KERNEL
 
 #include <algorithm>
 #include <vector>

@@ -1,8 +1,8 @@
 // Weights laid out for this processor's integer dot products: a buffer type for ggml's CPU backend.
 //
 // ggml multiplies Q4_1 and Q8_0 weights with one row of activations at a time: sixteen texts unpack every weight sixteen
-// times. Here sixteen rows of weights lie interleaved, so that one instruction serves sixteen rows, and what was
-// unpacked serves up to sixteen texts. The same products are summed in the same order whatever the number of texts, so a
+// times. Here as many rows of weights lie interleaved as a register has lanes (sixteen with AVX-512 VNNI, eight with
+// AVX2), so that one instruction serves all of them, and what was unpacked serves several texts. The same products are summed in the same order whatever the number of texts, so a
 // text does not depend on what is computed beside it.
 //
 // Compiled into each of ggml's CPU modules with that module's instructions; modules without the instructions it needs

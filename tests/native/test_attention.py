@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,8 @@ import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
-from llama_bind.lib import _loader, ggml_alloc_h, ggml_backend_h, ggml_cpu_h, ggml_h
-from tests.ggml_ops import extra_type, read, tensors, write
+from llama_bind.lib import ggml_alloc_h, ggml_backend_h, ggml_cpu_h, ggml_h
+from tests.ggml_ops import extra_type, read, run_with_avx2, tensors, write
 
 F16, F32, BF16, Q8_0 = (GGMLQuantizationType[name] for name in ("F16", "F32", "BF16", "Q8_0"))
 
@@ -247,28 +246,7 @@ def test_it_makes_no_difference_where_the_keys_lie() -> None:
 
 def test_with_the_instructions_of_older_processors(tmp_path: Path) -> None:
     """The same with AVX2 alone: most processors have no AVX-512."""
-    chosen = Path(_loader.backend_module_path("CPU") or "")
-    haswell = chosen.with_name("libggml-cpu-haswell.so")
-    if not haswell.exists() or haswell == chosen:
-        pytest.skip("only one module for processors with AVX2 here")
-    for file in chosen.parent.iterdir():
-        if "ggml-cpu" not in file.name or file == haswell:
-            shutil.copy(file, tmp_path)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        __file__,
-        "-k",
-        "double or beside or slopes",
-    ]
-    environment = {**os.environ, "LLAMA_BIND_LIB_DIR": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "39 passed" in done.stdout
+    assert "39 passed" in run_with_avx2(tmp_path, __file__, "double or beside or slopes")
 
 
 def test_it_can_be_turned_off() -> None:
