@@ -4,26 +4,40 @@
 #define GGML_COMMON_DECL_CPP
 #include "ggml-common.h"
 
+#include "sizes.h"
+
 #include <immintrin.h>
 
 #include <cstdint>
 #include <cstring>
 
-namespace llama_bind::packed {
+namespace llama_bind::packed::avx512 {
 
-constexpr int ROWS  = 16;  // weights side by side: the 32-bit lanes of a register
-constexpr int TEXTS = 16;  // activations that one pass over the weights serves at most
-constexpr int BLOCK = 32;  // values with a scale of their own, in the weights and in the activations
+constexpr int ROWS = 16;  // weights side by side: the 32-bit lanes of a register
+
+// Activations of up to 16 texts: one block of each, quantized as ggml does (largest value to 127), with the scale and
+// the sum kept in full precision.
+struct acts_plain {
+    float  d[TEXTS];
+    float  s[TEXTS];
+    int8_t q[TEXTS][BLOCK];
+};
+// Stored with 128 added, as the unsigned operand of the dot product.
+struct acts_flipped : acts_plain {};
 
 // Weights. Lane r of every group of four values belongs to row r. As many bytes as ggml's own blocks.
 struct tile_q4_1 {
-    using source = block_q4_1;
+    using source                = block_q4_1;
+    using acts                  = acts_plain;
+    static constexpr int VALUES = BLOCK;
     uint16_t d[ROWS];
     uint16_t m[ROWS];
     uint8_t  q[4][ROWS][4];  // group c: low nibbles are values 4c to 4c+3, high nibbles those 16 further
 };
 struct tile_q8_0 {
-    using source = block_q8_0;
+    using source                = block_q8_0;
+    using acts                  = acts_flipped;
+    static constexpr int VALUES = BLOCK;
     uint16_t d[ROWS];
     int8_t   q[8][ROWS][4];
 };
@@ -68,15 +82,7 @@ inline void unpack(const tile_q8_0 & tile, block_q8_0 * row, int64_t stride) {
     }
 }
 
-// Activations of up to 16 texts: one block of each, quantized as ggml does (largest value to 127), with the scale and
-// the sum kept in full precision. FLIP: stored with 128 added, as the unsigned operand of the dot product.
-struct acts {
-    float  d[TEXTS];
-    float  s[TEXTS];
-    int8_t q[TEXTS][BLOCK];
-};
-
-template <bool FLIP> inline void quantize(acts & to, int text, const float * x) {
+template <bool FLIP> inline void quantize_as(acts_plain & to, int text, const float * x) {
     const __m512 a   = _mm512_loadu_ps(x);
     const __m512 b   = _mm512_loadu_ps(x + 16);
     const float  top = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
@@ -92,6 +98,14 @@ template <bool FLIP> inline void quantize(acts & to, int text, const float * x) 
     _mm_storeu_si128(q + 1, _mm_xor_si128(_mm512_cvtsepi32_epi8(j), flip));
 }
 
+inline void quantize(acts_plain & to, int text, const float * x) {
+    quantize_as<false>(to, text, x);
+}
+
+inline void quantize(acts_flipped & to, int text, const float * x) {
+    quantize_as<true>(to, text, x);
+}
+
 inline __m512i group(const int8_t * q) {
     int32_t four;
     std::memcpy(&four, q, sizeof(four));
@@ -103,7 +117,7 @@ inline __m512 scales(const uint16_t * x) {
 }
 
 // N rows of activations by the 16 rows of `tiles`: 16 floats each to `out`, `stride` floats apart.
-template <int N> inline void multiply(const tile_q4_1 * tiles, const acts * x, int64_t blocks, float * out, int64_t stride) {
+template <int N> inline void multiply(const tile_q4_1 * tiles, const acts_plain * x, int64_t blocks, float * out, int64_t stride) {
     const __m512i low = _mm512_set1_epi8(0x0f);
     __m512        sum[N];
     for (int n = 0; n < N; n++) {
@@ -132,7 +146,7 @@ template <int N> inline void multiply(const tile_q4_1 * tiles, const acts * x, i
     }
 }
 
-template <int N> inline void multiply(const tile_q8_0 * tiles, const acts * x, int64_t blocks, float * out, int64_t stride) {
+template <int N> inline void multiply(const tile_q8_0 * tiles, const acts_plain * x, int64_t blocks, float * out, int64_t stride) {
     const __m512i ones = _mm512_set1_epi8(1);
     __m512        sum[N];
     for (int n = 0; n < N; n++) {
@@ -163,7 +177,7 @@ template <int N> inline void multiply(const tile_q8_0 * tiles, const acts * x, i
 
 // multiply<n>. Every number of texts has a loop of its own, as the sums must stay in registers.
 template <typename Tile, int N = TEXTS>
-inline void multiply_n(int n, const Tile * tiles, const acts * x, int64_t blocks, float * out, int64_t stride) {
+inline void multiply_n(int n, const Tile * tiles, const acts_plain * x, int64_t blocks, float * out, int64_t stride) {
     if (n == N) {
         return multiply<N>(tiles, x, blocks, out, stride);
     }
@@ -172,4 +186,4 @@ inline void multiply_n(int n, const Tile * tiles, const acts * x, int64_t blocks
     }
 }
 
-}  // namespace llama_bind::packed
+}  // namespace llama_bind::packed::avx512

@@ -2,18 +2,18 @@
 
 #include "ggml-backend-impl.h"
 #include "ggml-cpu.h"
+#include "repack.h"
 #include "traits.h"
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+
+#include "kernel_avx2.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && \
     defined(__AVX512VNNI__)
+#    define LB_PACKED_VNNI
 #    include "kernel_avx512.h"
-#    define LB_PACKED_KERNEL
-#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#    include "kernel_avx2.h"
-#    define LB_PACKED_KERNEL
 #endif
-
-#ifdef LB_PACKED_KERNEL
 
 #include <algorithm>
 #include <vector>
@@ -30,19 +30,17 @@ static const float * activations(const ggml_tensor * x, int64_t row) {
     return (const float *) ((const char *) x->data + i1 * x->nb[1] + i2 * x->nb[2] + i3 * x->nb[3]);
 }
 
-static bool packable(const ggml_tensor * w) {
-    return (w->type == GGML_TYPE_Q4_1 || w->type == GGML_TYPE_Q8_0) && ggml_n_dims(w) == 2 && ggml_is_contiguous(w) &&
-           w->ne[0] % BLOCK == 0 && w->ne[1] % ROWS == 0;
-}
-
 class traits_base : public ggml::cpu::tensor_traits {
   public:
     virtual void pack_all(const ggml_tensor * w, const void * from, void * to) const   = 0;
     virtual void unpack_all(const ggml_tensor * w, const void * from, void * to) const = 0;
 };
 
-template <typename Tile, bool FLIP> class traits : public traits_base {
+template <typename Tile> class traits : public traits_base {
     using source = typename Tile::source;
+    using acts   = typename Tile::acts;
+    // Rows of weights in a tile, which takes the place of their blocks.
+    static constexpr int64_t ROWS = sizeof(Tile) / sizeof(source);
     // Up to so many texts every thread quantizes them for itself, and needs not wait for the others.
     static constexpr int64_t ALONE = 4;
     // Bytes of activations that one turn over the weights works on: they should stay in the second-level cache.
@@ -95,7 +93,7 @@ template <typename Tile, bool FLIP> class traits : public traits_base {
             const float * from = activations(x, row);
             acts *        part = to + row / TEXTS * blocks;
             for (int64_t k = 0; k < blocks; k++) {
-                quantize<FLIP>(part[k], (int) (row % TEXTS), from + k * BLOCK);
+                quantize(part[k], (int) (row % TEXTS), from + k * BLOCK);
             }
         }
     }
@@ -105,36 +103,55 @@ template <typename Tile, bool FLIP> class traits : public traits_base {
                                int64_t first, int64_t last) {
         const auto *  weights = (const Tile *) op->src[0]->data;
         const int64_t stride  = op->ne[0];
+        const int64_t length  = op->src[0]->ne[0] / Tile::VALUES;
         for (int64_t tile = first; tile < last; tile++) {
             for (int64_t row = from; row < to; row += TEXTS) {
-                multiply_n((int) std::min<int64_t>(TEXTS, to - row), weights + tile * blocks, x + row / TEXTS * blocks,
+                multiply_n((int) std::min<int64_t>(TEXTS, to - row), weights + tile * length, x + row / TEXTS * blocks,
                            blocks, (float *) op->data + row * stride + tile * ROWS, stride);
             }
         }
     }
 
     void pack_all(const ggml_tensor * w, const void * from, void * to) const override {
-        const int64_t blocks = w->ne[0] / BLOCK;
-        for (int64_t i = 0; i < w->ne[1] / ROWS * blocks; i++) {
-            pack(((Tile *) to)[i], (const source *) from + i / blocks * ROWS * blocks + i % blocks, blocks);
+        const int64_t length = w->ne[0] / Tile::VALUES;
+        for (int64_t i = 0; i < w->ne[1] / ROWS * length; i++) {
+            pack(((Tile *) to)[i], (const source *) from + i / length * ROWS * length + i % length, length);
         }
     }
 
     void unpack_all(const ggml_tensor * w, const void * from, void * to) const override {
-        const int64_t blocks = w->ne[0] / BLOCK;
-        for (int64_t i = 0; i < w->ne[1] / ROWS * blocks; i++) {
-            unpack(((const Tile *) from)[i], (source *) to + i / blocks * ROWS * blocks + i % blocks, blocks);
+        const int64_t length = w->ne[0] / Tile::VALUES;
+        for (int64_t i = 0; i < w->ne[1] / ROWS * length; i++) {
+            unpack(((const Tile *) from)[i], (source *) to + i / length * ROWS * length + i % length, length);
         }
     }
 };
 
+template <typename Tile> static traits_base * traits_of_type() {
+    static traits<Tile> only;
+    return &only;
+}
+
 static traits_base * traits_of(const ggml_tensor * w) {
-    static traits<tile_q4_1, false> q4_1;
-    static traits<tile_q8_0, true>  q8_0;
-    if (!packable(w)) {
+    if (ggml_n_dims(w) != 2 || !ggml_is_contiguous(w) || w->ne[1] % 16 != 0) {
         return nullptr;
     }
-    return w->type == GGML_TYPE_Q4_1 ? (traits_base *) &q4_1 : (traits_base *) &q8_0;
+    switch (w->type) {
+#ifdef LB_PACKED_VNNI  // where ggml's own layouts of Q4_0 and Q4_K have kernels for AVX-512 too
+        case GGML_TYPE_Q4_1: return traits_of_type<avx512::tile_q4_1>();
+        case GGML_TYPE_Q8_0: return traits_of_type<avx512::tile_q8_0>();
+#else
+        case GGML_TYPE_Q4_0: return traits_of_type<avx2::tile_q4_0>();
+        case GGML_TYPE_Q4_1: return traits_of_type<avx2::tile_q4_1>();
+        case GGML_TYPE_Q8_0: return traits_of_type<avx2::tile_q8_0>();
+        case GGML_TYPE_Q4_K: return traits_of_type<avx2::tile_q4_K>();
+#endif
+        case GGML_TYPE_Q5_0: return traits_of_type<avx2::tile_q5_0>();
+        case GGML_TYPE_Q5_1: return traits_of_type<avx2::tile_q5_1>();
+        case GGML_TYPE_Q5_K: return traits_of_type<avx2::tile_q5_K>();
+        case GGML_TYPE_Q6_K: return traits_of_type<avx2::tile_q6_K>();
+        default: return nullptr;
+    }
 }
 
 static ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor * w) {
@@ -169,7 +186,7 @@ class extra_type : public ggml::cpu::extra_buffer_type {
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
         const ggml_tensor * w = op->src[0];
         const ggml_tensor * x = op->src[1];
-        return op->op == GGML_OP_MUL_MAT && w->buffer && w->buffer->buft == buffer_type() && packable(w) &&
+        return op->op == GGML_OP_MUL_MAT && w->buffer && w->buffer->buft == buffer_type() && traits_of(w) &&
                x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) &&
                (!x->buffer || ggml_backend_buft_is_host(x->buffer->buft));
     }
@@ -205,9 +222,10 @@ int32_t lb_packed_register(void) {
     auto & types = ggml_backend_cpu_get_extra_buffer_types();
     auto   ours  = llama_bind::packed::buffer_type();
     if (std::find(types.begin(), types.end(), ours) == types.end()) {
-        types.push_back(ours);
+        // Ahead of ggml's layouts for AVX2, which serve some of these types as well, but not of those for AMX.
+        types.insert(std::find(types.begin(), types.end(), ggml_backend_cpu_repack_buffer_type()), ours);
     }
-    return 2;
+    return 1;
 }
 
 #else

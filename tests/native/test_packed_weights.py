@@ -13,20 +13,30 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-from llama_bind.lib import ggml_alloc_h, ggml_backend_h, ggml_cpu_h, ggml_h
+from llama_bind.lib import _loader, ggml_alloc_h, ggml_backend_h, ggml_cpu_h, ggml_h
 from tests.ggml_ops import extra_type, read, run_with_avx2, tensors, write
 
-TYPES = [GGMLQuantizationType[name] for name in ("Q4_1", "Q8_0")]
+TYPES = [GGMLQuantizationType[name] for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")]
+NOT_WITH_VNNI = [GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_K]
+"""ggml has kernels for AVX-512 for these."""
 
 
 def packed_type() -> int:
     return extra_type("CPU_PACKED", "lb_packed_register")
 
 
+def skip_unless_packed(kind: GGMLQuantizationType) -> None:
+    packed_type()
+    module = ctypes.CDLL(_loader.backend_module_path("CPU"))
+    if kind in NOT_WITH_VNNI and module.ggml_cpu_has_avx512_vnni():
+        pytest.skip(f"ggml's layout of {kind.name} is used here")
+
+
 def multiply(
     kind: GGMLQuantizationType, weights: np.ndarray, x: np.ndarray, threads: int = 1, every: int = 1
 ) -> np.ndarray:
     """``x @ weights.T`` by ggml with packed weights; ``every`` > 1: from rows that lie so far apart in memory."""
+    skip_unless_packed(kind)
     rows, width = x.shape[-2:]
     outer = x.shape[:-2][::-1]
     with tensors((width * every, rows, *outer)) as (context, (source,)):
@@ -150,9 +160,9 @@ def test_every_byte_of_a_weight_counts(kind: GGMLQuantizationType) -> None:
     random = np.random.default_rng(int(kind))
     weights, x = example(kind, 16, 4, 3)
     weights = random.integers(0, 256, weights.shape, np.uint8)
-    halves = {"Q4_1": (0, 2), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}[kind.name]
-    blocks = weights.reshape(16, 4, -1)  # views: changing one changes the weights
-    for at in halves:  # any bytes but those of a half float, which could be infinite
+    halves = {"Q4_0": (0,), "Q5_0": (0,), "Q8_0": (0,), "Q6_K": (208,)}.get(kind.name, (0, 2))
+    blocks = weights.reshape(16, 4, -1)  # a view: changing it changes the weights
+    for at in halves:  # half floats, which could be infinite else
         scale = random.normal(0, 0.1, (16, 4, 1)).astype(np.float16)
         blocks[..., at : at + 2] = scale.view(np.uint8)
     wanted = exact(kind, weights, x)
@@ -161,6 +171,7 @@ def test_every_byte_of_a_weight_counts(kind: GGMLQuantizationType) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_parts_of_packed_weights_can_be_read_back(kind: GGMLQuantizationType) -> None:
+    skip_unless_packed(kind)
     weights, _ = example(kind, 32, 2, 1)
     with tensors() as (context, _):
         w = ggml_h.ggml_new_tensor_2d(context, int(kind), 2 * GGML_QUANT_SIZES[kind][0], 32)
