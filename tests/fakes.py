@@ -118,6 +118,9 @@ class FakeRunner:
     def clear(self, slot: int) -> None:
         self.context.memory.seq_rm(slot, -1, -1)
 
+    def state_size(self, slot: int) -> int:
+        return len(self.save(slot) or b"")
+
     def save(self, slot: int) -> bytes | None:
         return pickle.dumps(self.context.memory.slots.get(slot, []))
 

@@ -15,6 +15,7 @@ from llama_bind.core.context import Context
 from llama_bind.core.model import Model
 from llama_bind.errors import ClosedError, ContextOverflowError, InputError, TextEncodingError, UnsupportedError
 from llama_bind.params import ContextParams, ModelParams
+from llama_bind.rerank import RerankCall
 from tests.llamas import shared, tiny
 from tests.rerankers import TEMPLATE, bert_reranker, decoder_reranker
 
@@ -92,8 +93,12 @@ def test_top_n_documents_and_model() -> None:
 
 
 def test_equal_scores_keep_the_order_of_the_documents() -> None:
-    results = reranker("bert").rerank("hello", ["world"] * 5)["results"]
-    assert [r["index"] for r in results] == [0, 1, 2, 3, 4]
+    call = RerankCall([], ["world"] * 5, None, return_documents=False)
+    computed = [np.array([score], np.float32) for score in (0.5, 0.7, 0.5, 0.7, 0.5)]
+    assert [r["index"] for r in call.response(computed, "m")["results"]] == [1, 3, 0, 2, 4]
+    # computed: the same but for rounding, which may differ by where a text lies in a batch
+    scores = [r["relevance_score"] for r in reranker("bert").rerank("hello", ["world"] * 5)["results"]]
+    assert scores == pytest.approx([scores[0]] * 5, abs=1e-6)
 
 
 def test_words_of_a_document_never_become_control_tokens() -> None:
